@@ -1,0 +1,13 @@
+"""Codecbook: learned image compression as real files that decode to the same symbols anywhere."""
+
+__version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def __getattr__(name: str):
+    # `codec_lib.load` is public, but importing the package must not import torch.
+    if name == "load":
+        from codec_lib.codec import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

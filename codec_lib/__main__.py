@@ -1,0 +1,251 @@
+"""The command line: encode, decode, info, train, evaluate, data."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from codec_lib.errors import BadData, CodecError, Unsupported
+
+MODELS = ("factorized",)
+CODERS = ("constriction", "torchac")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"codec_lib: {message[0].upper()}{message[1:]}; try '{self.prog} --help'.\n")
+
+
+def _say(message: str) -> None:
+    print(f"codec_lib: {message}", file=sys.stderr)
+
+
+def _prepare_output(path: Path, *inputs: Path) -> None:
+    """Refuse, before any work, an output that cannot be written or would replace an input."""
+    if not path.parent.is_dir():
+        raise BadData(f"The output folder {path.parent} does not exist.")
+    if path.is_dir():
+        raise BadData(f"Cannot write {path}: it is a folder.")
+    if not os.access(path.parent, os.W_OK):
+        raise BadData(f"Cannot write into the folder {path.parent}.")
+    for source in inputs:
+        if source.exists() and path.exists() and path.samefile(source):
+            raise BadData(f"The output {path} is the input itself.")
+
+
+def encode(args: argparse.Namespace) -> None:
+    from codec_lib import codec, files, images, metrics
+
+    codec.check_choice(args.model, args.quality)
+    _prepare_output(args.output, args.input)
+    pixels, notes = images.read_image(args.input)
+    for note in notes:
+        _say(f"{args.input}: {note}.")
+    frozen = codec.load(args.model, args.quality, args.preset, args.weights)
+    data = frozen.encode(pixels, args.coder)
+    files.write_bytes(args.output, data)
+    height, width = pixels.shape[:2]
+    print(f"{args.output}: {width}x{height}, {len(data):,} bytes, {metrics.bpp(len(data), pixels):.3f} bpp")
+
+
+def decode(args: argparse.Namespace) -> None:
+    from codec_lib import bitstream, codec, files, images
+
+    _prepare_output(args.output, args.input)
+    data = files.read_bytes(args.input)
+    frozen = codec.load_for(bitstream.unpack(data), args.weights)
+    pixels = frozen.decode(data)
+    images.write_png(args.output, pixels)
+    print(f"{args.output}: {pixels.shape[1]}x{pixels.shape[0]}")
+
+
+def info(args: argparse.Namespace) -> None:
+    from codec_lib import bitstream, files
+
+    data = files.read_bytes(args.input)
+    container = bitstream.unpack(data)
+    facts = {
+        "model": container.model, "quality": container.quality, "coder": container.coder,
+        "width": container.width, "height": container.height, "bytes": len(data),
+        "bpp": round(8 * len(data) / (container.width * container.height), 4),
+        "streams": [len(stream) for stream in container.streams],
+        "container": bitstream.overhead(len(container.streams)), "version": bitstream.VERSION,
+        "weights": container.weights.hex(), "symbols_crc32": f"{container.symbols_crc:08x}",
+    }  # fmt: skip
+    if args.json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        print(f"{name:14}{' '.join(f'{v:,}' for v in value) if isinstance(value, list) else value}")
+
+
+def train(args: argparse.Namespace) -> None:
+    from codec_lib import codec, models, training
+    from codec_lib.release import release
+
+    if args.steps is None and args.epochs is None and args.minutes is None:
+        args.minutes = 30.0
+    names = training.Settings.__dataclass_fields__
+    settings = training.Settings(**{k: v for k, v in vars(args).items() if k in names})
+    source = codec.read(args.start) if args.start else None
+    if source is not None and (source.model, source.network.size) != (
+        settings.model,
+        models.preset(settings.preset, settings.lmbda),
+    ):
+        raise Unsupported(f"{args.start} holds another model or other sizes than those to be trained.")
+    run = training.train(settings, args.out, args.resume, source, progress=not args.quiet)
+    if run.rank == 0:
+        path, card = release(run, args.out, progress=not args.quiet)
+        measured = card["kodak"] or {}
+        kodak = f"; Kodak {measured['bpp']:.3f} bpp, {measured['psnr']:.2f} dB" if measured else ""
+        print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from codec_lib import codec, datasets, evaluation, tables
+
+    for quality in args.quality:
+        codec.check_choice(args.model, quality)
+    if args.csv:
+        _prepare_output(args.csv)
+    loaded = [codec.load(args.model, quality, args.preset, args.weights) for quality in args.quality]
+    paths = datasets.open_pictures(args.dataset)
+    rows = [evaluation.summary(evaluation.evaluate(c, paths, args.coder, not args.quiet)) for c in loaded]
+    if args.csv:
+        tables.write_csv(args.csv, rows)
+    print(tables.to_text(rows))
+
+
+def data(args: argparse.Namespace) -> None:
+    from codec_lib import datasets
+
+    names = [args.name] if args.name else list(datasets.NAMES)
+    for name in names:
+        rows = datasets.manifest(name)
+        size = sum(int(row["bytes"]) for row in rows) / 2**20
+        if args.action == "fetch":
+            datasets.fetch(name, progress=not args.quiet)
+        if args.action == "list":
+            try:
+                state = f"here, {datasets.find(name)[0].parent}"
+            except CodecError:
+                state = "not complete on this machine"
+            print(f"{name:10}{len(rows):6,} pictures {size:7.1f} MiB   {state}")
+        else:
+            datasets.find(name)
+            print(f"{name}: {len(rows):,} pictures, all present, all checksums right")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="python -m codec_lib", description="Learned image compression as real files.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, function, help: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(
+            name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        p.set_defaults(function=function)
+        return p
+
+    def weights(p: argparse.ArgumentParser) -> None:
+        from codec_lib.datasets import ROOT
+
+        p.add_argument(
+            "--weights", type=Path, default=ROOT / "data" / "weights", metavar="DIR", help="folder of weight files"
+        )
+
+    def model(p: argparse.ArgumentParser) -> None:
+        p.add_argument("--model", default="factorized", metavar="NAME", help=f"one of {', '.join(MODELS)}")
+        p.add_argument(
+            "--preset", metavar="NAME", help="sizes of the networks; without it the largest there are weights for"
+        )
+        p.add_argument("--coder", choices=CODERS, default="constriction", help="entropy coder")
+
+    p = command("encode", encode, "Write a picture (anything Pillow opens) as a .cbk file.")
+    p.add_argument("input", type=Path, metavar="IN", help="picture")
+    p.add_argument("output", type=Path, metavar="OUT.cbk", help="file to write")
+    p.add_argument("--quality", type=int, default=2, metavar="Q", help="1 (smallest file) to 4 (best picture)")
+    model(p)
+    weights(p)
+
+    p = command("decode", decode, "Turn a .cbk file back into a PNG picture.")
+    p.add_argument("input", type=Path, metavar="IN.cbk", help="file that 'encode' wrote")
+    p.add_argument("output", type=Path, metavar="OUT.png", help="picture to write")
+    weights(p)
+
+    p = command("info", info, "Tell what a .cbk file holds, after checking it.")
+    p.add_argument("input", type=Path, metavar="IN.cbk", help="file that 'encode' wrote")
+    p.add_argument("--json", action="store_true", help="as one JSON object")
+
+    p = command("train", train, "Train a model; under torchrun on several devices.")
+    p.add_argument("--model", required=True, metavar="NAME", help=f"one of {', '.join(MODELS)}")
+    p.add_argument(
+        "--lmbda",
+        type=float,
+        required=True,
+        help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4",
+    )
+    p.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
+    )
+    p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
+    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train, kodak, embedded")
+    length = p.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
+    length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
+    length.add_argument("--steps", type=int, metavar="S", help="train this many steps")
+    p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
+    p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 64")
+    p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
+    p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
+    p.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
+    )
+    p.add_argument("--compile", action="store_true", help="use torch.compile")
+    p.add_argument("--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any lmbda")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    p = command("evaluate", evaluate, "Measure rate, distortion and time, from files on disk.")
+    p.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
+    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, or a folder of pictures")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    model(p)
+    weights(p)
+
+    p = command("data", data, "List, fetch or verify the data sets.")
+    p.add_argument("action", choices=("list", "fetch", "verify"))
+    p.add_argument("name", nargs="?", metavar="NAME", help="embedded, kodak or train; without it all")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0, or 2 after one sentence on stderr."""
+    args = parser().parse_args(arguments)
+    try:
+        args.function(args)
+        sys.stdout.flush()
+    except CodecError as error:
+        _say(str(error))
+        return 2
+    except MemoryError:
+        _say("There is not enough memory for this picture.")
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        return 2
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

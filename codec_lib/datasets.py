@@ -1,0 +1,215 @@
+"""Photographs by manifest and checksum, folders of pictures, and random crops for training.
+
+A manifest is a CSV in `data/` with path, width, height, bytes and SHA-256 of every picture, and
+where it is public. Pictures are taken from the folder that the environment variable
+CODECBOOK_MIRROR names (`kodak/`, `train/`), else from the cache, else fetched from their public
+address with pooch.
+"""
+
+import csv
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pooch
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from codec_lib import images
+from codec_lib.errors import BadData, CodecError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: `data/` and `figures/` lie below it."""
+
+NAMES = ("embedded", "kodak", "train")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+_KODAK_ADDRESS = "http://r0k.us/graphics/kodak/kodak/"
+
+
+def manifest(name: str) -> list[dict[str, str]]:
+    """The rows of a data set's manifest, in order.
+
+    Raises:
+        BadData: no such data set.
+    """
+    if name not in NAMES:
+        raise BadData(f"There is no data set '{name}'; choose from {', '.join(NAMES)}, or name a folder.")
+    with open(ROOT / "data" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _address(name: str, row: dict[str, str]) -> str:
+    if name == "kodak":
+        return _KODAK_ADDRESS + row["path"]
+    return f"https://raw.githubusercontent.com/{row['repository']}/{row['commit']}/{row['path_in_repository']}"
+
+
+def _package_path(row: dict[str, str]) -> Path:
+    package, _, folder = row["package"].partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise BadData(f"The package {package}, which holds {row['path']}, is not installed; run 'make test'.")
+    return Path(spec.origin).parent / folder / row["path"]
+
+
+def _places(name: str, row: dict[str, str]) -> list[Path]:
+    """Where a picture may lie on this machine, the first choice first."""
+    if name == "embedded":
+        return [_package_path(row)]
+    places = [Path(pooch.os_cache("codecbook")) / name / row["path"]]
+    mirror = os.environ.get("CODECBOOK_MIRROR")
+    return ([Path(mirror) / name / row["path"]] if mirror else []) + places
+
+
+def _is_intact(path: Path, row: dict[str, str]) -> bool:
+    return path.is_file() and pooch.file_hash(path, alg="sha256") == row["sha256"]
+
+
+def find(name: str) -> list[Path]:
+    """The pictures of a named data set, all present and checked, without touching the network.
+
+    Raises:
+        BadData: one is missing or is not the picture the manifest describes.
+    """
+    found = []
+    for row in manifest(name):
+        present = [path for path in _places(name, row) if path.is_file()]
+        if not present:
+            raise BadData(
+                f"{row['path']} of the data set {name} is not on this machine; run 'python -m codec_lib data "
+                f"fetch {name}', or set CODECBOOK_MIRROR to a folder that holds {name}/{row['path']}."
+            )
+        intact = next((path for path in present if _is_intact(path, row)), None)
+        if intact is None:
+            raise BadData(f"{present[0]} is not the picture of the manifest (its SHA-256 differs).")
+        found.append(intact)
+    return found
+
+
+def fetch(name: str, progress: bool = True) -> list[Path]:
+    """`find`, after fetching what is missing from the public addresses.
+
+    Raises:
+        BadData: a picture can neither be found nor fetched.
+    """
+    rows = manifest(name)
+    missing = [row for row in rows if not any(_is_intact(path, row) for path in _places(name, row))]
+    for row in tqdm(missing, desc=f"fetching {name}", unit="picture", disable=not (progress and missing)):
+        target = _places(name, row)[-1]
+        if name == "embedded":
+            raise BadData(f"{target}, part of an installed package, is missing or changed; reinstall the package.")
+        try:
+            pooch.retrieve(
+                _address(name, row), f"sha256:{row['sha256']}", fname=target.name, path=target.parent,
+                downloader=pooch.HTTPDownloader(timeout=10),
+            )  # fmt: skip
+        except Exception as error:  # pooch passes on whatever requests, urllib3 or the disk raise
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise BadData(
+                f"Cannot fetch {row['path']} of {name} from {_address(name, row)} ({reason}); "
+                f"without a network, set CODECBOOK_MIRROR to a folder that holds {name}/."
+            ) from error
+    return find(name)
+
+
+def open_pictures(dataset: str | Path) -> list[Path]:
+    """The pictures of `embedded`, `kodak`, `train`, or of a folder (with its subfolders), sorted.
+
+    Raises:
+        BadData: the folder is absent or holds no picture file; a named set cannot be had.
+    """
+    if str(dataset) in NAMES:
+        return fetch(str(dataset))
+    folder = Path(dataset)
+    if not folder.is_dir():
+        raise BadData(f"There is no data set or folder '{dataset}'; choose from {', '.join(NAMES)}, or name a folder.")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise BadData(f"The folder {folder} holds no pictures.")
+    return paths
+
+
+def kodak_or_embedded() -> str:
+    """`kodak` where it can be had, else `embedded`: what the report is made of."""
+    try:
+        fetch("kodak", progress=False)
+    except BadData:
+        return "embedded"
+    return "kodak"
+
+
+def split(paths: list[Path], every: int = 25) -> tuple[list[Path], list[Path]]:
+    """Training and validation pictures: every 25th (at least one, if there are two) validates."""
+    if len(paths) < 2:
+        return paths, paths
+    validation = paths[every - 1 :: every] or paths[-1:]
+    held_out = set(validation)
+    return [p for p in paths if p not in held_out], validation
+
+
+def _load_all(paths: list[Path], progress: bool) -> list[np.ndarray]:
+    loaded, refused = [], []
+    for path in tqdm(paths, desc="reading pictures", unit="picture", disable=not progress):
+        try:
+            loaded.append(images.read_image(path)[0])
+        except CodecError as error:
+            refused.append(str(error))
+    if not loaded:
+        raise BadData(f"None of the {len(paths)} pictures can be read; the first: {refused[0]}")
+    if refused and progress:
+        tqdm.write(f"{len(refused)} of {len(paths)} pictures cannot be read and are left out; the first: {refused[0]}")
+    return loaded
+
+
+class RandomCrops(Dataset):
+    """Random square crops, downscaled by a random factor first to remove JPEG's block artefacts.
+
+    Crop number i depends on (seed, i) alone, so a resumed or a distributed run sees exactly the
+    crops it would have seen. Pictures are read once and kept in memory.
+
+    Args:
+        paths: picture files; those smaller than a crop are enlarged to fit.
+        size: side of a crop, pixels.
+        seed: start of the random numbers.
+        smallest: the downscale factor is uniform in [smallest, 1].
+    """
+
+    def __init__(self, paths: list[Path], size: int, seed: int = 0, smallest: float = 0.5, progress: bool = True):
+        self.pictures = [Image.fromarray(p) for p in _load_all(paths, progress)]
+        self.size, self.seed, self.smallest = size, seed, smallest
+
+    def __len__(self) -> int:
+        return 2**62  # endless: a sampler chooses the numbers
+
+    def __getitem__(self, i: int) -> Tensor:
+        """uint8 (3, size, size)."""
+        rng = np.random.default_rng((self.seed, i))
+        picture = self.pictures[rng.integers(len(self.pictures))]
+        scale = rng.uniform(self.smallest, 1.0)
+        side = min(self.size / scale, picture.width, picture.height)  # of the region that becomes the crop
+        left = rng.uniform(0, picture.width - side)
+        top = rng.uniform(0, picture.height - side)
+        if side == self.size:  # no scaling: stay on the pixel grid
+            left, top = int(left), int(top)
+        crop = picture.resize((self.size,) * 2, Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        pixels = np.array(crop)
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def centre_crops(paths: list[Path], size: int, most: int = 64) -> Tensor:
+    """The middle of each picture, halved first where it is large enough: validation, uint8 (n, 3, size, size)."""
+    crops = []
+    for pixels in _load_all(paths[:most], progress=False):
+        picture = Image.fromarray(pixels)
+        side = min(picture.width, picture.height, 2 * size)
+        left, top = (picture.width - side) / 2, (picture.height - side) / 2
+        box = (left, top, left + side, top + side)
+        crop = picture.resize((size, size), Image.Resampling.BICUBIC, box)
+        crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
+    return torch.stack(crops)

@@ -1,0 +1,117 @@
+"""Measured rate and distortion: every bit counted from a file on disk, every pixel decoded from it."""
+
+import io
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from codec_lib import bitstream, images, metrics
+from codec_lib.codec import Codec
+from codec_lib.files import read_bytes, write_bytes
+
+COLUMNS = ("lmbda", "num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)", "ms_ssim", "bpp_estimated")
+"""Of `summary`: the fourth seed's columns and two more. Times in seconds, PSNR in dB, of 8-bit pictures."""
+
+
+def evaluate(codec: Codec, paths: Iterable[Path], coder: str = "constriction", progress: bool = True) -> list[dict]:
+    """Encode, write, read and decode each picture.
+
+    Times run from pixels in memory to bytes and back, after one picture that is not counted.
+
+    Returns:
+        A row per picture: `image`, the columns of `COLUMNS`, `exact` (the decoded pixels are those
+        the model predicts) and `container` (bytes besides the streams).
+    """
+    paths = list(paths)
+    rows = []
+    bar = tqdm(paths, desc=f"{codec.model} q{codec.quality}", unit="picture", disable=not progress, leave=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for k, path in enumerate(bar):
+            pixels, _ = images.read_image(path)
+            if k == 0:
+                codec.decode(codec.encode(pixels, coder))
+            rows.append({"image": path.stem, "lmbda": codec.lmbda} | _measure(codec, pixels, coder, Path(folder)))
+    return rows
+
+
+def _measure(codec: Codec, pixels: np.ndarray, coder: str, folder: Path) -> dict:
+    file = folder / "picture.cbk"
+    start = time.perf_counter()
+    data = codec.encode(pixels, coder)
+    encoded = time.perf_counter()
+    write_bytes(file, data)
+    data = read_bytes(file)
+    read = time.perf_counter()
+    decoded = codec.decode(data)
+    end = time.perf_counter()
+    predicted, estimate = codec.predict(pixels)
+    count = pixels.shape[0] * pixels.shape[1]
+    return {
+        "num_pixels": count, "bits": 8 * file.stat().st_size, "bpp": metrics.bpp(len(data), pixels),
+        "psnr": metrics.psnr(pixels, decoded), "time(enc)": encoded - start, "time(dec)": end - read,
+        "ms_ssim": metrics.ms_ssim(pixels, decoded), "bpp_estimated": estimate / count,
+        "exact": bool(np.array_equal(decoded, predicted)),
+        "container": bitstream.overhead(len(bitstream.unpack(data).streams)),
+    }  # fmt: skip
+
+
+def summary(rows: list[dict]) -> dict:
+    """The mean of each column over the pictures, as the field reports it (bpp and PSNR per picture first)."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in COLUMNS if name in rows[0]}
+
+
+def jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    """A JPEG file by Pillow (libjpeg-turbo): 4:2:0 chroma, optimised Huffman tables. quality 1 to 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def measure_jpeg(pixels: np.ndarray, data: bytes) -> dict:
+    """`bits`, `bpp`, `psnr` and `ms_ssim` of a JPEG file of a picture."""
+    decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return {
+        "bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, decoded),
+        "ms_ssim": metrics.ms_ssim(pixels, decoded),
+    }  # fmt: skip
+
+
+def jpeg_not_below(pixels: np.ndarray, size: int) -> tuple[int, bytes]:
+    """The lowest JPEG quality whose file has at least `size` bytes (95 if none has), and the file.
+
+    JPEG thus gets the benefit of every rounding.
+    """
+    low, high = 1, 95
+    while low < high:
+        middle = (low + high) // 2
+        if len(jpeg(pixels, middle)) >= size:
+            high = middle
+        else:
+            low = middle + 1
+    return low, jpeg(pixels, low)
+
+
+def jpeg_beside(rows: list[dict], paths: Iterable[Path]) -> list[dict]:
+    """For each row of `evaluate` the JPEG file of the same picture with no fewer bits."""
+    beside = []
+    for row, path in zip(rows, paths, strict=True):
+        pixels, _ = images.read_image(path)
+        quality, data = jpeg_not_below(pixels, row["bits"] // 8)
+        named = {"image": row["image"], "lmbda": row["lmbda"], "quality": quality}
+        beside.append(named | measure_jpeg(pixels, data))
+    return beside
+
+
+def jpeg_curve(paths: Iterable[Path], qualities: Iterable[int]) -> list[dict]:
+    """Mean bpp, PSNR and MS-SSIM of JPEG files at each quality."""
+    pictures = [images.read_image(path)[0] for path in paths]
+    curve = []
+    for quality in qualities:
+        rows = [measure_jpeg(pixels, jpeg(pixels, quality)) for pixels in pictures]
+        curve.append({"quality": quality} | {name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
+    return curve

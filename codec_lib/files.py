@@ -1,0 +1,63 @@
+"""Writing files so that a reader never sees half of one."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from codec_lib.errors import BadData
+
+
+def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it there in one step.
+
+    On any failure the temporary file is removed and what stood at `path` stays.
+
+    Raises:
+        BadData: the folder is absent or not writable, or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        if not path.parent.is_dir():
+            raise BadData(f"The output folder {path.parent} does not exist.")
+        if path.is_dir():
+            raise BadData(f"Cannot write {path}: it is a folder.")
+        if path.exists() and not path.is_file():  # /dev/full, a pipe: nothing to replace
+            with open(path, "wb") as file:
+                write(file)
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadData(f"Cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """`replace_atomically` for bytes that are already there."""
+    replace_atomically(path, lambda file: file.write(data))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The whole file.
+
+    Raises:
+        BadData: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadData(f"Cannot read {path}: {error.strerror or error}.") from error

@@ -1,0 +1,57 @@
+"""Distortion and rate: PSNR [dB], MS-SSIM, bits per pixel, BD-rate [%]."""
+
+import math
+
+import numpy as np
+import torch
+from pytorch_msssim import ms_ssim as _ms_ssim
+from scipy.interpolate import PchipInterpolator
+
+MS_SSIM_SMALLEST = 161
+"""MS-SSIM halves a picture four times under an 11x11 window: no side may be shorter than this."""
+
+
+def psnr_from_mse(mse: float) -> float:
+    """PSNR [dB] of a mean squared error on the [0, 1] scale; infinite for 0."""
+    return -10 * math.log10(mse) if mse > 0 else math.inf
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR [dB] of two pictures, uint8 (H, W, 3), over all samples at once."""
+    difference = a.astype(np.float64) - b.astype(np.float64)
+    return psnr_from_mse(float((difference**2).mean()) / 255**2)
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Multi-scale SSIM (Wang et al. 2003) in [0, 1] of two pictures, uint8 (H, W, 3); NaN if too small."""
+    if min(a.shape[:2]) < MS_SSIM_SMALLEST:
+        return math.nan
+    x, y = (torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None].float() for p in (a, b))
+    return _ms_ssim(x, y, data_range=255).item()
+
+
+def bpp(size_in_bytes: int, pixels: np.ndarray) -> float:
+    """Bits per pixel of a file of `size_in_bytes` that holds the picture (H, W, 3)."""
+    return 8 * size_in_bytes / (pixels.shape[0] * pixels.shape[1])
+
+
+def bd_rate(anchor: np.ndarray, test: np.ndarray) -> float:
+    """Average rate difference of two curves at equal PSNR (Bjontegaard 2001), PCHIP in log rate.
+
+    Args:
+        anchor, test: rows of (bpp, PSNR), at least two each, PSNR rising with bpp; any order.
+
+    Returns:
+        Percent; negative where `test` needs fewer bits. NaN where the PSNR ranges do not overlap.
+    """
+
+    def log_rate_of_quality(curve: np.ndarray) -> PchipInterpolator:
+        curve = np.asarray(curve, dtype=np.float64)
+        curve = curve[curve[:, 1].argsort()]
+        return PchipInterpolator(curve[:, 1], np.log(curve[:, 0]))
+
+    f, g = log_rate_of_quality(anchor), log_rate_of_quality(test)
+    low, high = max(f.x[0], g.x[0]), min(f.x[-1], g.x[-1])
+    if high <= low:
+        return math.nan
+    return 100 * (math.exp((g.integrate(low, high) - f.integrate(low, high)) / (high - low)) - 1)

@@ -1,0 +1,338 @@
+"""The rate-distortion loss and one readable training loop, for CPU, GPU and several of them."""
+
+import contextlib
+import copy
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Sampler
+from tqdm.auto import tqdm
+
+from codec_lib import datasets, models, tables
+from codec_lib.codec import Codec
+from codec_lib.errors import BadData, Unsupported
+from codec_lib.files import replace_atomically
+from codec_lib.metrics import psnr_from_mse
+from codec_lib.models import Prediction
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+VALIDATIONS = 20  # evenly spaced over a run
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a training run. Exactly one of steps, epochs and minutes is set."""
+
+    model: str
+    lmbda: float
+    preset: str = "compact"
+    dataset: str = "train"
+    steps: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 16
+    crop: int = 128
+    lr: float = 1e-3
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    average: float = 0.998
+
+
+class Loss(nn.Module):
+    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, model: nn.Module, lmbda: float):
+        super().__init__()
+        self.model, self.lmbda = model, lmbda
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
+        return rate_distortion(self.model(x), x, self.lmbda)
+
+
+def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth seed has it."""
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    bpp = sum(bits.sum() for bits in prediction.bits.values()) / pixels
+    mse = (prediction.x_hat.float() - x).square().mean()
+    return lmbda * 255**2 * mse + bpp, bpp, mse
+
+
+class _Numbers(Sampler):
+    """The crop numbers of one process from a step on, forever: batch after batch, ranks interleaved."""
+
+    def __init__(self, step: int, batch_size: int, rank: int, world: int):
+        self.step, self.batch_size, self.rank, self.world = step, batch_size, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.step
+        while True:
+            first = (step * self.world + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+            step += 1
+
+
+def faster_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where a convolution runs at least 1.2 times as fast in it as in float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+
+    def seconds(dtype: torch.dtype) -> float:
+        conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+        x = torch.randn(8, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            conv(x).sum().backward()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32
+
+
+def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
+    """Densities learn ten times as fast: their few parameters see every symbol."""
+    density = [p for name, p in model.named_parameters() if name.startswith("density")]
+    rest = [p for name, p in model.named_parameters() if not name.startswith("density")]
+    return [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
+
+
+def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) -> float:
+    """Factor of the peak: linear warm-up, then a cosine down to `last`. progress in [0, 1]."""
+    if progress < warm_up:
+        return max(progress / warm_up, 0.01)
+    angle = torch.pi * (progress - warm_up) / (1 - warm_up)
+    return last + (1 - last) * (1 + torch.cos(torch.tensor(angle)).item()) / 2
+
+
+@torch.no_grad()
+def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> dict[str, float]:
+    """Loss, bpp and PSNR with rounding on fixed crops, uint8 (n, 3, H, W); float32."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    totals = torch.zeros(3, dtype=torch.float64)
+    for part in x.split(batch_size):
+        part = part.to(device).float() / 255
+        loss, bpp, mse = rate_distortion(model(part), part, lmbda)
+        totals += len(part) * torch.tensor([loss.item(), bpp.item(), mse.item()], dtype=torch.float64)
+    model.train(training)
+    loss, bpp, mse = (totals / len(x)).tolist()
+    return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
+
+
+class Run:
+    """The state of a training run: model, its running average, optimiser, step and clock."""
+
+    def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0):
+        self.settings, self.device, self.rank = settings, device, rank
+        self.started_from: str | None = None
+        self.model = model.to(device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(parameter_groups(self.model, settings.lr))
+        self.step, self.seconds = 0, 0.0
+        self.rows: list[dict[str, float]] = []
+        dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+        if settings.precision not in dtypes:
+            raise Unsupported(f"There is no precision '{settings.precision}'; choose from {', '.join(dtypes)}.")
+        self.dtype = dtypes[settings.precision] or faster_dtype(device)
+
+    def save(self, out: Path) -> None:
+        state = {
+            "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
+            "dtype": str(self.dtype), "started_from": self.started_from,
+        }  # fmt: skip
+        replace_atomically(out / CHECKPOINT, lambda file: torch.save(state, file))
+
+    def load(self, out: Path) -> None:
+        path = out / CHECKPOINT
+        if not path.is_file():
+            raise BadData(f"There is no checkpoint {path} to resume from.")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            saved = state["settings"]
+        except Exception as error:  # torch.load raises many kinds on damaged files
+            raise BadData(f"The checkpoint {path} cannot be read.") from error
+        lengths = ("steps", "epochs", "minutes")
+        changed = [k for k, v in asdict(self.settings).items() if saved.get(k) != v and k not in lengths]
+        if changed:
+            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved.get(changed[0])}).")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+        self.started_from = state["started_from"]
+        self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
+
+
+def _length(settings: Settings, pictures: int, world: int) -> tuple[int | None, float | None]:
+    """(steps, seconds) of a run, one of them None."""
+    given = [v for v in (settings.steps, settings.epochs, settings.minutes) if v is not None]
+    if len(given) != 1 or given[0] <= 0:
+        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
+    if settings.minutes is not None:
+        return None, settings.minutes * 60
+    if settings.steps is not None:
+        return settings.steps, None
+    return max(1, settings.epochs * pictures // (settings.batch_size * world)), None
+
+
+@contextlib.contextmanager
+def _process_group() -> Iterator[tuple[int, int, torch.device]]:
+    """Rank, world size and device; under torchrun the processes are joined, gloo on CPU, NCCL on GPU."""
+    cuda = torch.cuda.is_available()
+    if not dist.is_torchelastic_launched():
+        yield 0, 1, torch.device("cuda" if cuda else "cpu")
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    dist.init_process_group("nccl" if cuda else "gloo")
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    try:
+        yield dist.get_rank(), dist.get_world_size(), device
+    finally:
+        dist.destroy_process_group()
+
+
+def train(
+    settings: Settings, out: Path, resume: bool = False, source: Codec | None = None, progress: bool = True
+) -> Run:
+    """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
+
+    Every random number depends on the seed, the step and the rank alone, so a run of a given number
+    of steps that was interrupted and resumed ends in the same weights as one that was not.
+
+    Args:
+        settings: what to train.
+        out: folder, created if absent.
+        resume: go on from the checkpoint in `out`.
+        source: begin from this codec's weights, of the same sizes and any lmbda.
+        progress: show a bar with loss, bpp and PSNR.
+
+    Returns:
+        The finished run; `run.average` is the model to keep. Ranks other than 0 write nothing.
+
+    Raises:
+        BadData: no pictures, no checkpoint, or a checkpoint of another run.
+        Unsupported: settings that make no sense.
+    """
+    with _process_group() as (rank, world, device):
+        progress = progress and rank == 0
+        torch.manual_seed(settings.seed)
+        model = models.make(settings.model, settings.preset, settings.lmbda)
+        _check(settings, model)
+        run = Run(settings, model.to(memory_format=torch.channels_last), device, rank)
+        training, validation = datasets.split(datasets.open_pictures(settings.dataset))
+        steps, seconds = _length(settings, len(training), world)
+        _prepare_folder(out, resume)
+        crops = datasets.RandomCrops(training, settings.crop, settings.seed, progress=progress)
+        fixed = datasets.centre_crops(validation, settings.crop)
+        if resume:
+            run.load(out)
+        else:
+            _start(run, crops, source)
+        _loop(run, crops, fixed, steps, seconds, out, world, progress)
+    return run
+
+
+def _check(settings: Settings, model: nn.Module) -> None:
+    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not getattr(settings, name) > 0]
+    if wrong:
+        raise Unsupported(f"The {wrong[0]} must be above zero.")
+    if settings.crop % model.downscale:
+        raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
+
+
+def _prepare_folder(out: Path, resume: bool) -> None:
+    if not resume and (out / CHECKPOINT).exists():
+        raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume to go on, or choose another folder.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
+
+
+def _start(run: Run, crops: datasets.RandomCrops, source: Codec | None) -> None:
+    settings = run.settings
+    if source is not None:
+        models.carry_over(run.model, source.network, settings.lmbda, source.lmbda)
+        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+    else:
+        sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
+        models.initialise(run.model, sample.to(run.device).float() / 255, settings.lmbda)
+    run.average.load_state_dict(run.model.state_dict())
+
+
+def _loop(
+    run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
+    out: Path, world: int, progress: bool,
+) -> None:  # fmt: skip
+    settings, device, rank = run.settings, run.device, run.rank
+    loss_of: nn.Module = Loss(run.model, settings.lmbda)
+    if settings.compile:
+        loss_of = torch.compile(loss_of)
+    if world > 1:
+        loss_of = DistributedDataParallel(loss_of)
+    sampler = _Numbers(run.step, settings.batch_size, rank, world)
+    loader = iter(DataLoader(crops, batch_sampler=sampler, num_workers=min(8, max(1, (os.cpu_count() or 1) // 2))))
+    bar = tqdm(total=1.0, initial=0.0, disable=not progress, bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}")
+    saved = time.monotonic()
+    run.model.train()
+    while (done := _progress(run, steps, seconds, world)) < 1:
+        begin = time.monotonic()
+        for group in run.optimiser.param_groups:
+            group["lr"] = group["peak"] * learning_rate(done)
+        torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
+        x = next(loader).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
+            loss, bpp, mse = loss_of(x)
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+        run.optimiser.step()
+        run.step += 1
+        _update_average(run)
+        run.seconds += time.monotonic() - begin
+        now = _progress(run, steps, seconds, world)
+        validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
+        if validates or run.step % 10 == 0:
+            figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
+            bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
+            bar.update(min(now, 1) - bar.n)
+        if validates:
+            figures |= validate(run.average, fixed, settings.lmbda)
+            run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
+            tables.write_csv(out / LOG, run.rows)
+        if rank == 0 and time.monotonic() - saved > 120:
+            run.save(out)
+            saved = time.monotonic()
+    if rank == 0:
+        run.save(out)
+    bar.close()
+
+
+def _progress(run: Run, steps: int | None, seconds: float | None, world: int) -> float:
+    done = run.step / steps if steps else run.seconds / seconds
+    if seconds and world > 1:  # the processes' clocks differ; stop together
+        shared = torch.tensor([done], device=run.device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        done = shared.item()
+    return done
+
+
+@torch.no_grad()
+def _update_average(run: Run) -> None:
+    decay = min(run.settings.average, (1 + run.step) / (10 + run.step))
+    averaged, current = list(run.average.parameters()), list(run.model.parameters())
+    torch._foreach_lerp_(averaged, current, 1 - decay)
