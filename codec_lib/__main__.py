@@ -12,13 +12,27 @@ MODELS = ("factorized",)
 CODERS = ("constriction", "torchac")
 
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
+"""These three repeat `models`, `entropy_coding` and `codec`: importing those takes seconds, --help should not."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"codec_lib: {message[0].upper()}{message[1:]}; try '{self.prog} --help'.\n")
+        _say(f"{message[0].upper()}{message[1:]}; try '{self.prog} --help'.")
+        self.exit(2)
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that there are, but no "(default: None)"."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        nothing = action.default is None or action.default is False
+        return action.help if nothing else super()._get_help_string(action)
 
 
 def _say(message: str) -> None:
-    print(f"codec_lib: {message}", file=sys.stderr)
+    """One line on stderr, even where a file's name holds a line break."""
+    print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
 def _prepare_output(path: Path, *inputs: Path) -> None:
@@ -40,11 +54,11 @@ def encode(args: argparse.Namespace) -> None:
     codec.check_choice(args.model, args.quality)
     _prepare_output(args.output, args.input)
     pixels, notes = images.read_image(args.input)
-    for note in notes:
-        _say(f"{args.input}: {note}.")
     frozen = codec.load(args.model, args.quality, args.preset, args.weights)
     data = frozen.encode(pixels, args.coder)
     files.write_bytes(args.output, data)
+    for note in notes:
+        _say(f"{args.input}: {note}.")
     height, width = pixels.shape[:2]
     print(f"{args.output}: {width}x{height}, {len(data):,} bytes, {metrics.bpp(len(data), pixels):.3f} bpp")
 
@@ -114,7 +128,7 @@ def evaluate(args: argparse.Namespace) -> None:
     rows = [evaluation.summary(evaluation.evaluate(c, paths, args.coder, not args.quiet)) for c in loaded]
     if args.csv:
         tables.write_csv(args.csv, rows)
-    print(tables.to_text(rows))
+    print(tables.to_text(rows, digits={"lmbda": 4, "num_pixels": 0, "bits": 0, "psnr": 2, "ms_ssim": 4}))
 
 
 def data(args: argparse.Namespace) -> None:
@@ -143,18 +157,12 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, function, help: str) -> argparse.ArgumentParser:
-        p = commands.add_parser(
-            name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        p = commands.add_parser(name, help=help, description=help, formatter_class=_Formatter)
         p.set_defaults(function=function)
         return p
 
     def weights(p: argparse.ArgumentParser) -> None:
-        from codec_lib.datasets import ROOT
-
-        p.add_argument(
-            "--weights", type=Path, default=ROOT / "data" / "weights", metavar="DIR", help="folder of weight files"
-        )
+        p.add_argument("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weight files")
 
     def model(p: argparse.ArgumentParser) -> None:
         p.add_argument("--model", default="factorized", metavar="NAME", help=f"one of {', '.join(MODELS)}")
@@ -191,13 +199,13 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
     )
     p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
-    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train, kodak, embedded")
+    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train or embedded")
     length = p.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
     length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
     length.add_argument("--steps", type=int, metavar="S", help="train this many steps")
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
-    p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 64")
+    p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument(
@@ -232,8 +240,11 @@ def main(arguments: list[str] | None = None) -> int:
     except CodecError as error:
         _say(str(error))
         return 2
-    except MemoryError:
-        _say("There is not enough memory for this picture.")
+    except (MemoryError, RuntimeError) as error:
+        ours = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+        if not ours:  # torch raises RuntimeError
+            raise
+        _say("There is not enough memory for this.")
         return 2
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -241,8 +252,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return 2
-    except KeyboardInterrupt:
-        _say("Interrupted.")
+    except KeyboardInterrupt as error:
+        _say(f"Interrupted. {error}".rstrip())
         return 130
     return 0
 

@@ -94,6 +94,8 @@ def unpack(data: bytes) -> Container:
         raise Corrupt(f"The .cbk file has {len(data) - expected:,} bytes more than its header says.")
     if zlib.crc32(data[:-4]) != struct.unpack_from("<I", data, len(data) - 4)[0]:
         raise Corrupt("The .cbk file is damaged (its checksum does not fit).")
+    if not height or not width:
+        raise Corrupt(f"The .cbk file says that its picture has {width}x{height} pixels.")
     check_size(height, width)
     streams, at = [], _HEAD.size + 4 * n
     for length in lengths:

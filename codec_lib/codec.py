@@ -8,6 +8,7 @@ From pixels to bytes and back:
 
 import hashlib
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,16 @@ from codec_lib.bitstream import Container
 from codec_lib.datasets import ROOT
 from codec_lib.densities import frozen_tables
 from codec_lib.entropy_coding import Reader, Tables, Writer
-from codec_lib.errors import BadData, Desynchronised, Unsupported, WrongModel
+from codec_lib.errors import BadData, CodecError, Corrupt, Desynchronised, Unsupported, WrongModel
 from codec_lib.files import write_bytes
 from codec_lib.quantization import round_to
 
 WEIGHTS = ROOT / "data" / "weights"
 PRESETS = ("paper", "compact", "tiny")
 """The order in which weights are looked for."""
+
+FORMAT = "1"
+"""Of weight files."""
 
 
 def check_choice(model: str, quality: int) -> None:
@@ -84,18 +88,10 @@ class Codec:
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
             Unsupported: no such coder here.
+            BadData: the weights lead to numbers that are no symbols.
         """
         pixels = images.as_array(image)
-        height, width = pixels.shape[:2]
-        images.check_size(height, width)
-        symbols = self._analyse(pixels)[0][0].numpy().astype(np.int32)  # (M, h, w)
-        writer = Writer(self.tables["y"], coder)
-        writer.put(symbols.ravel(), _channel_index(symbols.shape))
-        return bitstream.pack(
-            Container(
-                self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), (writer.finish(),)
-            )
-        )
+        return self.write_symbols(self.analyse(pixels), *pixels.shape[:2], coder)
 
     def decode(self, data: bytes) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
@@ -110,6 +106,27 @@ class Codec:
         y_hat = round_to(torch.from_numpy(symbols).float()[None])[1]
         return self._synthesise(y_hat, container.height, container.width)
 
+    def analyse(self, pixels: np.ndarray) -> np.ndarray:
+        """The symbols of a picture, uint8 (H, W, 3) -> int32 (M, ceil(H / 16), ceil(W / 16))."""
+        images.check_size(*pixels.shape[:2])
+        with torch.inference_mode():
+            symbols, _ = round_to(self.network.g_a(self._input(pixels)).float())
+        if not (symbols.abs() < 2**31).all():  # not a number, either
+            raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
+        return symbols[0].cpu().numpy().astype(np.int32)
+
+    def write_symbols(self, symbols: np.ndarray, height: int, width: int, coder: str = "constriction") -> bytes:
+        """The file of symbols, int32 (M, h, w), of a picture of height x width; raises as `encode` does."""
+        if symbols.shape != self._shape(height, width):
+            raise ValueError(f"need symbols of shape {self._shape(height, width)}, got {symbols.shape}")
+        writer = Writer(self.tables["y"], coder)
+        writer.put(symbols.ravel(), _channel_index(symbols.shape))
+        return bitstream.pack(
+            Container(
+                self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), (writer.finish(),)
+            )
+        )
+
     def read_symbols(self, container: Container) -> np.ndarray:
         """The symbols of a file, int32 (M, h, w), checked; raises as `decode` does."""
         if container.weights != self.digest[:8]:
@@ -119,10 +136,15 @@ class Codec:
             )
         if len(container.streams) != 1:
             raise Unsupported(f"The file has {len(container.streams)} streams where {self.model} writes 1.")
-        step = self.network.downscale
-        h, w = -(-container.height // step), -(-container.width // step)
-        shape = (self.network.size.M, h, w)
-        reader = Reader(self.tables["y"], container.coder, container.streams[0])
+        tables, stream = self.tables["y"], container.streams[0]
+        shape = self._shape(container.height, container.width)
+        least = tables.least_bits.sum() * shape[1] * shape[2]
+        if 8 * len(stream) + 64 < least:  # before memory is taken for a size that cannot be
+            raise Corrupt(
+                f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
+                f"{len(stream):,} bytes, where {int(least / 8):,} are the least possible."
+            )
+        reader = Reader(tables, container.coder, stream)
         symbols = reader.get(_channel_index(shape)).reshape(shape)
         reader.finish()
         if _crc(symbols) != container.symbols_crc:
@@ -143,19 +165,18 @@ class Codec:
     def save(self, path: str | Path) -> None:
         """Write weights and tables as safetensors."""
         tensors = _stored_weights(self.network) | _stored_tables(self.tables)
-        described = {"model": self.model, "preset": self.preset, "lmbda": repr(self.lmbda), "format": "1"}
+        described = {"model": self.model, "preset": self.preset, "lmbda": repr(self.lmbda), "format": FORMAT}
         write_bytes(path, safetensors_bytes(tensors, described))
+
+    def _shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(M, h, w) of the latent of a picture."""
+        step = self.network.downscale
+        return self.network.size.M, -(-height // step), -(-width // step)
 
     def _input(self, pixels: np.ndarray) -> Tensor:
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
         device = next(self.network.parameters()).device
         return x.to(device, memory_format=torch.channels_last)
-
-    def _analyse(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """symbols and y_hat, (1, M, h, w)."""
-        with torch.inference_mode():
-            symbols, y_hat = round_to(self.network.g_a(self._input(pixels)).float())
-        return symbols.cpu(), y_hat
 
     def _synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
         device = next(self.network.parameters()).device
@@ -176,6 +197,9 @@ def freeze(model: nn.Module, preset: str, lmbda: float) -> Codec:
     """Turn a trained model into a codec: weights rounded to half precision, integer tables made.
 
     The densities stay in float32; the decoder does not use them.
+
+    Raises:
+        BadData: a weight is not finite, or too large for half precision.
     """
     network = type(model)(model.size)
     network.load_state_dict({name: t.float() for name, t in _stored_weights(model).items()})
@@ -194,8 +218,10 @@ def _assemble(network: nn.Module, tables: dict[str, Tables], preset: str, lmbda:
 
 def _stored_weights(network: nn.Module) -> dict[str, Tensor]:
     def stored(name: str, tensor: Tensor) -> Tensor:
-        dtype = torch.float32 if name.startswith("density") else torch.float16
-        return tensor.detach().cpu().to(dtype).contiguous()
+        tensor = tensor.detach().cpu().to(torch.float32 if name.startswith("density") else torch.float16).contiguous()
+        if not tensor.isfinite().all():
+            raise BadData(f"The weights {name} hold numbers that are not finite or too large for half precision.")
+        return tensor
 
     return {name: stored(name, tensor) for name, tensor in network.state_dict().items()}
 
@@ -227,12 +253,16 @@ def read(path: str | Path) -> Codec:
         raise BadData(f"The weights {path} cannot be read: {error}.") from error
     try:
         lmbda = float(described["lmbda"])
+        if described["format"] != FORMAT or not 0 < lmbda < math.inf:
+            raise ValueError("another format, or no rate point")
         network = models.make(described["model"], described["preset"], lmbda)
         weights = {name: t.float() for name, t in tensors.items() if not name.startswith("tables.")}
         network.load_state_dict(weights)
         parts = ("widths", "offsets", "frequencies")
         tables = {"y": Tables(*(tensors[f"tables.y.{part}"].numpy() for part in parts))}
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        if len(tables["y"].widths) != network.size.M:
+            raise ValueError("a table for each channel is needed")
+    except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error
     return _assemble(network, tables, described["preset"], lmbda)
 
@@ -257,7 +287,13 @@ def load(model: str, quality: int, preset: str | None = None, folder: str | Path
     for name in [preset] if preset else PRESETS:
         path = weights_path(model, name, quality, folder)
         if path.is_file():
-            return read(path)
+            codec = read(path)
+            if (codec.model, codec.preset, codec.quality) != (model, name, quality):
+                raise BadData(
+                    f"The weights {path} are not what their name says, but {codec.model} in the preset {codec.preset} "
+                    f"at quality {codec.quality}."
+                )
+            return codec
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} at quality {quality}" + (f" in the preset {preset}" if preset else "")
     raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")

@@ -24,6 +24,10 @@ def log_bin_probability(lower: Tensor, upper: Tensor) -> Tensor:
     return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-gap))
 
 
+def _inverse_softplus(y: Tensor) -> Tensor:
+    return y + torch.log(-torch.expm1(-y))  # log(expm1(y)) without its overflow
+
+
 class UnivariateDensity(nn.Module):
     """The non-parametric density of Balle et al. 2018, appendix 6.1, one per channel.
 
@@ -61,7 +65,7 @@ class UnivariateDensity(nn.Module):
         gain = (1 / scale) ** (1 / (self.K + 1))  # each layer takes an equal part of 1 / scale
         for H, b in zip(self.H, self.b, strict=True):
             value = gain / H.shape[1]
-            H.copy_(torch.log(torch.expm1(value))[:, None, None].expand_as(H))
+            H.copy_(_inverse_softplus(value)[:, None, None].expand_as(H))
             b.uniform_(-0.5, 0.5)
         self.b[-1].zero_()
         for a in self.a:
@@ -71,7 +75,7 @@ class UnivariateDensity(nn.Module):
     def rescale(self, gain: float) -> None:
         """Become the density of gain * x."""
         H = F.softplus(self.H[0].double()) / gain
-        self.H[0].copy_(torch.log(torch.expm1(H)))
+        self.H[0].copy_(_inverse_softplus(H))
 
     def logits(self, x: Tensor) -> Tensor:
         """The argument of the last sigmoid. (C, n) -> (C, n), increasing in x."""

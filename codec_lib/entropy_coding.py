@@ -52,9 +52,11 @@ class Tables:
     frequencies: np.ndarray
 
     def __post_init__(self):
-        w, f = self.widths, self.frequencies
-        sizes_fit = w.ndim == 1 and w.shape == self.offsets.shape and len(w) > 0 and f.shape == (w.sum(),)
-        if not sizes_fit or (w < 2).any() or (w > WIDEST).any() or (w & (w - 1)).any() or (f < 1).any():
+        w, o, f = self.widths, self.offsets, self.frequencies
+        sizes_fit = w.ndim == 1 and w.shape == o.shape and len(w) > 0 and f.shape == (w.sum(),)
+        if not sizes_fit or {a.dtype for a in (w, o, f)} != {np.dtype(np.int32)}:
+            raise Corrupt("The probability tables of the weights are damaged.")
+        if (w < 2).any() or (w > WIDEST).any() or (w & (w - 1)).any() or (f < 1).any():
             raise Corrupt("The probability tables of the weights are damaged.")
         if (np.add.reduceat(f, self.starts) != TOTAL).any():
             raise Corrupt("The probability tables of the weights do not add up.")
@@ -87,6 +89,11 @@ class Tables:
             groups[int(width)] = position, rows.astype(np.uint16).view(np.int16)  # 2^16 wraps to 0, as torchac wants
         return groups
 
+    @cached_property
+    def least_bits(self) -> np.ndarray:
+        """The ideal code length of each table's cheapest symbol, float64 (T): no stream can need less."""
+        return PRECISION - np.log2(np.maximum.reduceat(self.frequencies, self.starts))
+
     def bits(self, symbols: np.ndarray, index: np.ndarray) -> float:
         """Ideal code length of symbols under these tables, escapes' distances left out."""
         bins, _ = _to_bins(self, symbols, index)
@@ -115,14 +122,12 @@ def build_tables(probabilities: list[tuple[int, np.ndarray]]) -> Tables:
 
 def _integer_frequencies(p: np.ndarray) -> np.ndarray:
     exact = np.asarray(p, np.float64) / np.sum(p) * TOTAL
-    f = np.maximum(1, np.floor(exact)).astype(np.int64)
-    lacking = TOTAL - f.sum()
-    if lacking > 0:  # what floor took away goes where it took most
-        f[np.argsort(f - exact, kind="stable")[:lacking]] += 1
-    while lacking < 0:  # what the minimum of 1 added comes from the most probable
-        richest = np.argsort(-f, kind="stable")[: min(-lacking, max(1, int((f > TOTAL // 64).sum())))]
-        f[richest] -= 1
-        lacking = TOTAL - f.sum()
+    small, share = np.zeros(len(exact), bool), exact
+    while (share[~small] < 1).any():  # what is raised to the minimum of 1 is taken from the others in proportion
+        small |= share < 1
+        share = np.where(small, 1, exact * ((TOTAL - small.sum()) / exact[~small].sum()))
+    f = np.floor(share).astype(np.int64)
+    f[np.argsort(f - share, kind="stable")[: TOTAL - f.sum()]] += 1  # what floor took goes where it took most
     return f
 
 
@@ -224,15 +229,16 @@ def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(index[a]), int(a), int(b)) for a, b in itertools.pairwise(starts)]
 
 
-_LONGEST = 1 << 20  # symbols in one call of torchac, whose rows are gathered per symbol
+_CELLS = 1 << 26  # entries of the CDF rows in one call of torchac: 128 MiB, and it counts them in 32 bits
 
 
 def _portions(tables: Tables, index: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Width after width, the positions of at most `_LONGEST` symbols whose tables have that width."""
+    """Width after width, the positions of symbols whose tables have that width, so many that their rows fit."""
     portions = []
     for width in tables.cumulative:
         where = np.flatnonzero(tables.widths[index] == width)
-        portions += [(width, where[k : k + _LONGEST]) for k in range(0, len(where), _LONGEST)]
+        longest = _CELLS // (width + 1)
+        portions += [(width, where[k : k + longest]) for k in range(0, len(where), longest)]
     return portions
 
 
@@ -371,16 +377,14 @@ class Reader:
 
     def get(self, index: np.ndarray) -> np.ndarray:
         """The next group: int (n) table of each symbol -> int32 (n)."""
-        bins = self.decoder.get(index)
-        symbols = bins + self.tables.offsets[index]
+        bins = self.decoder.get(index).astype(np.int64)
         escape = self.tables.widths[index] - 1
         for k in np.flatnonzero(bins == escape):
             distance, self.at = read_varint(self.escapes, self.at)
-            far = -(distance + 1) // 2 if distance % 2 else int(escape[k]) + distance // 2
-            value = int(self.tables.offsets[index[k]]) + far
-            if not -(2**31) <= value < 2**31:
-                raise Corrupt("A stream of the file holds an impossible symbol.")
-            symbols[k] = value
+            bins[k] = -(distance + 1) // 2 if distance % 2 else int(escape[k]) + distance // 2
+        symbols = bins + self.tables.offsets[index]
+        if ((symbols < -(2**31)) | (symbols >= 2**31)).any():
+            raise Corrupt("A stream of the file holds an impossible symbol.")
         return symbols.astype(np.int32)
 
     def finish(self) -> None:

@@ -72,9 +72,14 @@ def jpeg(pixels: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def open_jpeg(data: bytes) -> np.ndarray:
+    """The picture of a JPEG file, uint8 (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
 def measure_jpeg(pixels: np.ndarray, data: bytes) -> dict:
     """`bits`, `bpp`, `psnr` and `ms_ssim` of a JPEG file of a picture."""
-    decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    decoded = open_jpeg(data)
     return {
         "bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, decoded),
         "ms_ssim": metrics.ms_ssim(pixels, decoded),
@@ -84,7 +89,9 @@ def measure_jpeg(pixels: np.ndarray, data: bytes) -> dict:
 def jpeg_not_below(pixels: np.ndarray, size: int) -> tuple[int, bytes]:
     """The lowest JPEG quality whose file has at least `size` bytes (95 if none has), and the file.
 
-    JPEG thus gets the benefit of every rounding.
+    JPEG thus gets the benefit of every rounding. The search takes sizes to rise with the quality; on
+    flat pictures a size can fall by some bytes, and then the quality found is one whose file has
+    `size` bytes while that of the quality below has not.
     """
     low, high = 1, 95
     while low < high:

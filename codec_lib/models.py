@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from codec_lib import transforms
 from codec_lib.densities import UnivariateDensity, fit
 from codec_lib.errors import Unsupported
-from codec_lib.quantization import add_noise, round_to
+from codec_lib.quantization import add_noise, round_to, straight_through
 
 LMBDAS = (0.0067, 0.013, 0.025, 0.0483)
 """Rate points of the fourth seed; `quality` is the position in it, from 1."""
@@ -90,11 +90,14 @@ class FactorizedPrior(nn.Module):
     def forward(self, x: Tensor) -> Prediction:
         """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`.
 
-        In training mode y is quantised by uniform noise (an upper bound of the rate on average),
-        in evaluation mode by rounding, exactly as a file does it.
+        In training mode the rate is that of y under uniform noise (an upper bound on average) and g_s
+        sees y rounded, with the gradient of y (the mixed quantisation of Minnen and Singh 2020); in
+        evaluation mode both see y rounded, exactly as a file has it.
         """
         y = self.g_a(x).float()
-        y_hat = add_noise(y) if self.training else round_to(y)[1]
+        y_hat = round_to(y)[1]
+        if self.training:
+            return Prediction(self.g_s(straight_through(y, y_hat)), {"y": self.bits_y(add_noise(y))})
         return Prediction(self.g_s(y_hat), {"y": self.bits_y(y_hat)})
 
     def bits_y(self, y_hat: Tensor) -> Tensor:
@@ -108,13 +111,15 @@ class FactorizedPrior(nn.Module):
 def initialise(model: FactorizedPrior, x: Tensor, lmbda: float) -> None:
     """Start a model near a classical transform codec of the photographs x (n, 3, H, W) in [0, 1].
 
-    The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda: at high
-    rate the optimum is step^2 = 6 / (lmbda ln 2) on the 0..255 scale. Then the densities are fitted
-    to the latents. The paper's transforms keep torch's random start.
+    The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda. At high
+    rate a step d costs -log2 d bits and d^2 / 12 of squared error a coefficient, of which the MSE is
+    the mean over three samples a pixel, so the optimum is d^2 = 18 / (lmbda ln 2) on the 0..255
+    scale. Then the densities are fitted to the latents. The paper's transforms keep torch's random
+    start.
     """
     if model.size.style != "compact":
         return
-    step = (6 / (lmbda * math.log(2))) ** 0.5
+    step = (18 / (lmbda * math.log(2))) ** 0.5
     deviation = transforms.initialise_as_klt(model.g_a, model.g_s, x, step)
     model.density_y.initialise((3 * deviation).clamp(min=0.5))
     with torch.no_grad():

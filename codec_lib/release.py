@@ -27,7 +27,6 @@ def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
     settings = run.settings
     frozen = codec.freeze(run.average, settings.preset, settings.lmbda)
     path = codec.weights_path(settings.model, settings.preset, frozen.quality, folder)
-    frozen.save(path)
     card = {
         "name": path.stem,
         **{k: v for k, v in asdict(settings).items() if k not in ("steps", "epochs", "minutes", "precision")},
@@ -44,6 +43,7 @@ def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
         "loss_curve": [{k: row[k] for k in ("step", "minutes", "val_loss")} for row in run.rows],
         "kodak": _kodak(frozen, progress),
     }
+    frozen.save(path)
     write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return path, card
 

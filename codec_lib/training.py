@@ -2,8 +2,13 @@
 
 import contextlib
 import copy
+import io
+import math
 import os
+import signal
+import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +22,16 @@ from tqdm.auto import tqdm
 
 from codec_lib import datasets, models, tables
 from codec_lib.codec import Codec
-from codec_lib.errors import BadData, Unsupported
-from codec_lib.files import replace_atomically
+from codec_lib.errors import BadData, CodecError, Unsupported
+from codec_lib.files import write_bytes
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.models import Prediction
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 VALIDATIONS = 20  # evenly spaced over a run
+LENGTHS = ("steps", "epochs", "minutes")
+SAVE_EVERY = 120  # seconds between checkpoints
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ def faster_dtype(device: torch.device) -> torch.dtype:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32
+    with torch.random.fork_rng(devices=[]):
+        return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
@@ -110,8 +118,8 @@ def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) ->
     """Factor of the peak: linear warm-up, then a cosine down to `last`. progress in [0, 1]."""
     if progress < warm_up:
         return max(progress / warm_up, 0.01)
-    angle = torch.pi * (progress - warm_up) / (1 - warm_up)
-    return last + (1 - last) * (1 + torch.cos(torch.tensor(angle)).item()) / 2
+    angle = math.pi * (progress - warm_up) / (1 - warm_up)
+    return last + (1 - last) * (1 + math.cos(angle)) / 2
 
 
 @torch.no_grad()
@@ -147,39 +155,48 @@ class Run:
         self.dtype = dtypes[settings.precision] or faster_dtype(device)
 
     def save(self, out: Path) -> None:
+        """Replace the checkpoint in one step, so that a full disk leaves the last one."""
         state = {
             "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
             "dtype": str(self.dtype), "started_from": self.started_from,
         }  # fmt: skip
-        replace_atomically(out / CHECKPOINT, lambda file: torch.save(state, file))
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(out / CHECKPOINT, buffer.getvalue())
 
     def load(self, out: Path) -> None:
+        """Go back to where the checkpoint in `out` was saved.
+
+        Raises:
+            BadData: there is none, it is damaged, or it is of another run.
+        """
         path = out / CHECKPOINT
         if not path.is_file():
             raise BadData(f"There is no checkpoint {path} to resume from.")
         try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch.load checks no checksum
+            if damaged:
+                raise ValueError(f"the checksum of {damaged} does not fit")
             state = torch.load(path, map_location=self.device, weights_only=True)
             saved = state["settings"]
-        except Exception as error:  # torch.load raises many kinds on damaged files
-            raise BadData(f"The checkpoint {path} cannot be read.") from error
-        lengths = ("steps", "epochs", "minutes")
-        changed = [k for k, v in asdict(self.settings).items() if saved.get(k) != v and k not in lengths]
+            changed = [k for k, v in asdict(self.settings).items() if saved[k] != v and k not in LENGTHS]
+            if not changed:
+                self.model.load_state_dict(state["model"])
+                self.average.load_state_dict(state["average"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+                self.started_from = state["started_from"]
+                self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
+        except Exception as error:  # torch raises many kinds on damaged files
+            raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
         if changed:
-            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved.get(changed[0])}).")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-        self.started_from = state["started_from"]
-        self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
+            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
 
 
 def _length(settings: Settings, pictures: int, world: int) -> tuple[int | None, float | None]:
     """(steps, seconds) of a run, one of them None."""
-    given = [v for v in (settings.steps, settings.epochs, settings.minutes) if v is not None]
-    if len(given) != 1 or given[0] <= 0:
-        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
     if settings.minutes is not None:
         return None, settings.minutes * 60
     if settings.steps is not None:
@@ -233,30 +250,42 @@ def train(
         model = models.make(settings.model, settings.preset, settings.lmbda)
         _check(settings, model)
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank)
-        training, validation = datasets.split(datasets.open_pictures(settings.dataset))
-        steps, seconds = _length(settings, len(training), world)
-        _prepare_folder(out, resume)
-        crops = datasets.RandomCrops(training, settings.crop, settings.seed, progress=progress)
-        fixed = datasets.centre_crops(validation, settings.crop)
         if resume:
             run.load(out)
-        else:
+        elif (out / CHECKPOINT).exists():
+            raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
+        if world > 1:  # which precision is faster was measured, so it may differ
+            agreed = [run.dtype]
+            dist.broadcast_object_list(agreed)
+            run.dtype = agreed[0]
+        training, validation = datasets.split(datasets.open_pictures(settings.dataset))
+        steps, seconds = _length(settings, len(training), world)
+        crops = datasets.RandomCrops(training, settings.crop, settings.seed, progress=progress)
+        fixed = datasets.centre_crops(validation, settings.crop)
+        if not resume:
             _start(run, crops, source)
+        _make_folder(out)
         _loop(run, crops, fixed, steps, seconds, out, world, progress)
     return run
 
 
 def _check(settings: Settings, model: nn.Module) -> None:
-    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not getattr(settings, name) > 0]
+    """Refuse, before any work, settings that make no sense."""
+    given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
+    if len(given) != 1 or not 0 < given[0] < math.inf:
+        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
+    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
     if wrong:
-        raise Unsupported(f"The {wrong[0]} must be above zero.")
+        raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
+    if not 0 <= settings.seed < 2**31:
+        raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
+    if settings.dataset == "kodak":
+        raise Unsupported("Kodak is for testing only; train on other pictures.")
 
 
-def _prepare_folder(out: Path, resume: bool) -> None:
-    if not resume and (out / CHECKPOINT).exists():
-        raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume to go on, or choose another folder.")
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -274,6 +303,38 @@ def _start(run: Run, crops: datasets.RandomCrops, source: Codec | None) -> None:
     run.average.load_state_dict(run.model.state_dict())
 
 
+@contextlib.contextmanager
+def _held_interrupt() -> Iterator[list[int]]:
+    """Ctrl-C appends to the list given here instead of breaking a step in two; a second one acts at once."""
+    noted: list[int] = []
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, _frame: object) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterator[Tensor]]:
+    """The sampler's batches, made by worker processes that end with the `with` block."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(8, max(1, cores // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    batches = iter(DataLoader(crops, batch_sampler=sampler, num_workers=workers))
+    try:
+        yield batches
+    finally:
+        batches._shutdown_workers()  # else an exception's traceback would keep them
+
+
 def _loop(
     run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
     out: Path, world: int, progress: bool,
@@ -285,41 +346,49 @@ def _loop(
     if world > 1:
         loss_of = DistributedDataParallel(loss_of)
     sampler = _Numbers(run.step, settings.batch_size, rank, world)
-    loader = iter(DataLoader(crops, batch_sampler=sampler, num_workers=min(8, max(1, (os.cpu_count() or 1) // 2))))
-    bar = tqdm(total=1.0, initial=0.0, disable=not progress, bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}")
+    bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
     saved = time.monotonic()
     run.model.train()
-    while (done := _progress(run, steps, seconds, world)) < 1:
-        begin = time.monotonic()
-        for group in run.optimiser.param_groups:
-            group["lr"] = group["peak"] * learning_rate(done)
-        torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
-        x = next(loader).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
-            loss, bpp, mse = loss_of(x)
-        run.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
-        run.optimiser.step()
-        run.step += 1
-        _update_average(run)
-        run.seconds += time.monotonic() - begin
-        now = _progress(run, steps, seconds, world)
-        validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
-        if validates or run.step % 10 == 0:
+    with (
+        _held_interrupt() as interrupted,
+        _batches(crops, sampler) as batches,
+        tqdm(total=1.0, disable=not progress, bar_format=bar_format) as bar,
+    ):
+        while (done := _progress(run, steps, seconds, world)) < 1 and not interrupted:
+            begin = time.monotonic()
+            for group in run.optimiser.param_groups:
+                group["lr"] = group["peak"] * learning_rate(done)
+            torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
+            x = next(batches).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
+                loss, bpp, mse = loss_of(x)
+            run.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+            run.optimiser.step()
+            run.step += 1
+            _update_average(run)
+            run.seconds += time.monotonic() - begin
+            now = _progress(run, steps, seconds, world)
+            validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
+            if not validates and run.step % 10:
+                continue
             figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
+            if not math.isfinite(figures["loss"]):
+                raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
             bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
             bar.update(min(now, 1) - bar.n)
-        if validates:
-            figures |= validate(run.average, fixed, settings.lmbda)
-            run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
-            tables.write_csv(out / LOG, run.rows)
-        if rank == 0 and time.monotonic() - saved > 120:
+            if validates:
+                figures |= validate(run.average, fixed, settings.lmbda)
+                run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
+                tables.write_csv(out / LOG, run.rows)
+            if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
+                run.save(out)
+                saved = time.monotonic()
+        if rank == 0:
             run.save(out)
-            saved = time.monotonic()
-    if rank == 0:
-        run.save(out)
-    bar.close()
+    if interrupted:
+        raise KeyboardInterrupt(f"Saved at step {run.step:,}; --resume goes on from there.")
 
 
 def _progress(run: Run, steps: int | None, seconds: float | None, world: int) -> float:

@@ -7,7 +7,7 @@
 `compact`: three residual stages on a linear path that starts as the Karhunen-Loeve transform
 (KLT) of photographs, stage by stage; everything else starts at zero.
 
-    x --unshuffle 4--[KLT + near]--res res--unshuffle 2--[..]--res res--unshuffle 2--[..]-- y
+    x --unshuffle 4--[KLT + near]--res res--unshuffle 2--[..]--res res--unshuffle 2--[..]--res-- y
 
 `g_s` mirrors `g_a`, the KLT transposed. The linear path and y stay in float32; the rest runs in
 whatever autocast chooses.
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.layers import GDN, ResidualBlock
+from codec_lib.layers import GDN, ResidualBlock, compress
 
 DOWNSCALE = 16  # pixels a latent position covers, each way, in both styles
 
@@ -60,10 +60,10 @@ class _Mix(nn.Module):
         self.near1 = nn.Conv2d(i, hidden, 3, padding=1)
         self.near2 = nn.Conv2d(hidden, o, 1, bias=False)
         nn.init.zeros_(self.near2.weight)
-        self.register_buffer("inv_scale", torch.ones(i))
+        self.register_buffer("inv_scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        near = self.near2(F.relu(self.near1(x * self.inv_scale[:, None, None]))).float()
+        near = self.near2(F.relu(self.near1(compress(x * self.inv_scale)))).float()
         with torch.autocast(x.device.type, enabled=False):
             return self.linear(x) + near
 
@@ -72,9 +72,9 @@ class CompactAnalysis(nn.Module):
     """g_a, compact style: (B, 3, H, W) in [0, 1] -> (B, M, H/16, W/16), float32.
 
     Args:
-        widths: channels at 1/4 and 1/8 of the resolution.
+        widths: channels at 1/4 and 1/8 of the resolution; the block on y itself has the latter's hidden width.
         M: channels of y.
-        blocks: residual blocks a stage.
+        blocks: residual blocks at 1/4 and at 1/8.
     """
 
     FACTORS = (4, 2, 2)
@@ -82,15 +82,12 @@ class CompactAnalysis(nn.Module):
     def __init__(self, widths: tuple[int, int], M: int, blocks: int = 2):
         super().__init__()
         a, b = widths
-        sizes = [(3 * 16, a), (4 * a, b), (4 * b, M)]
-        self.mixes = nn.ModuleList([_Mix(i, o) for i, o in sizes])
-        self.blocks = nn.ModuleList([nn.Sequential(*[ResidualBlock(c) for _ in range(blocks)]) for c in widths])
+        self.mixes = nn.ModuleList([_Mix(i, o) for i, o in [(3 * 16, a), (4 * a, b), (4 * b, M)]])
+        self.blocks = nn.ModuleList([_blocks(a, blocks), _blocks(b, blocks), nn.Sequential(ResidualBlock(M, b))])
 
     def forward(self, x: Tensor) -> Tensor:
-        for k, factor in enumerate(self.FACTORS):
-            x = self.mixes[k](F.pixel_unshuffle(x, factor))
-            if k < len(self.blocks):
-                x = self.blocks[k](x)
+        for factor, mix, block in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
+            x = block(mix(F.pixel_unshuffle(x, factor)))
         return x
 
 
@@ -102,17 +99,18 @@ class CompactSynthesis(nn.Module):
     def __init__(self, widths: tuple[int, int], M: int, blocks: int = 2):
         super().__init__()
         a, b = widths
-        sizes = [(M, 4 * b), (b, 4 * a), (a, 3 * 16)]
-        self.mixes = nn.ModuleList([_Mix(i, o) for i, o in sizes])
-        self.blocks = nn.ModuleList([nn.Sequential(*[ResidualBlock(c) for _ in range(blocks)]) for c in (b, a)])
+        self.mixes = nn.ModuleList([_Mix(i, o) for i, o in [(M, 4 * b), (b, 4 * a), (a, 3 * 16)]])
+        self.blocks = nn.ModuleList([nn.Sequential(ResidualBlock(M, b)), _blocks(b, blocks), _blocks(a, blocks)])
 
     def forward(self, y_hat: Tensor) -> Tensor:
         x = y_hat
-        for k, factor in enumerate(self.FACTORS):
-            x = F.pixel_shuffle(self.mixes[k](x), factor)
-            if k < len(self.blocks):
-                x = self.blocks[k](x)
+        for factor, mix, block in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
+            x = F.pixel_shuffle(mix(block(x)), factor)
         return x
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
 
 
 def principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,28 +144,18 @@ def initialise_as_klt(g_a: CompactAnalysis, g_s: CompactSynthesis, x: Tensor, st
     """
     gain = 255.0 / step
     h = x
-    deviation = None
     for k, factor in enumerate(g_a.FACTORS):
         h = F.pixel_unshuffle(h, factor)
         mix, mirror = g_a.mixes[k], g_s.mixes[len(g_s.mixes) - 1 - k]
         vectors = h.permute(0, 2, 3, 1).flatten(0, 2)
-        mean, basis, out_deviation = principal_components(vectors, mix.linear.out_channels)
-        scale, inverse = (gain, 1 / gain) if k == 0 else (1.0, 1.0)
-        mix.linear.weight.copy_((basis * scale)[:, :, None, None])
-        mix.linear.bias.copy_(-(basis @ mean) * scale)
-        mirror.linear.weight.copy_((basis.T * inverse)[:, :, None, None])
+        mean, basis, deviation = principal_components(vectors, mix.linear.out_channels)
+        mix.linear.weight.copy_((basis * gain)[:, :, None, None])
+        mix.linear.bias.copy_(-(basis @ mean) * gain)
+        mirror.linear.weight.copy_((basis.T / gain)[:, :, None, None])
         mirror.linear.bias.copy_(mean)
-        if deviation is None:
-            mix.inv_scale.fill_(1 / 0.25)  # pixels of [0, 1]
-        else:
-            mix.inv_scale.copy_(1 / h.std((0, 2, 3)).clamp(min=1))
-        deviation = out_deviation * scale
-        mirror.inv_scale.copy_(1 / deviation.clamp(min=1))
-        if k < len(g_a.blocks):
-            for block in [*g_a.blocks[k], *g_s.blocks[len(g_s.blocks) - 1 - k]]:
-                block.inv_scale.copy_(1 / deviation.clamp(min=1))
         h = F.conv2d(h, mix.linear.weight, mix.linear.bias)
-    return deviation.float()
+        last, gain = deviation * gain, 1.0  # the scale is set once, in the first stage
+    return last.float()
 
 
 @torch.no_grad()
@@ -180,6 +168,8 @@ def rescale_latent(g_a: nn.Module, g_s: nn.Module, gain: float) -> None:
         last, first = g_a.mixes[-1], g_s.mixes[0]
         for parameter in (last.linear.weight, last.linear.bias, last.near2.weight):
             parameter.mul_(gain)
+        for block in (*g_a.blocks[-1], *g_s.blocks[0]):
+            block.rescale(gain)
         first.linear.weight.div_(gain)
         first.inv_scale.div_(gain)
     else:

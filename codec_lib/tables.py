@@ -1,0 +1,108 @@
+"""Tables as lists of rows (dicts): to a CSV file and back, and as aligned text for a notebook."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable
+from numbers import Integral, Real
+from pathlib import Path
+
+from codec_lib.errors import BadData
+from codec_lib.files import read_bytes, write_bytes
+
+Row = dict[str, object]
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan")
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """Every column that occurs, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def write_csv(path: str | Path, rows: list[Row], digits: int = 6) -> None:
+    """Write rows as CSV, UTF-8, one header line; the file is replaced in one step.
+
+    Args:
+        path: file to write; its folder must exist.
+        rows: at least one; a column that a row lacks, or that is None, is left empty.
+        digits: decimals kept of a float, so that the last bits of a sum do not change the file.
+
+    Raises:
+        ValueError: no rows, hence no columns.
+        BadData: the file cannot be written.
+    """
+    if not rows:
+        raise ValueError("a table needs at least one row")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _rounded(value, digits) for name, value in row.items()} for row in rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_csv(path: str | Path) -> list[Row]:
+    """The rows of a CSV file; what looks like a number becomes one, an empty field None.
+
+    Raises:
+        BadData: the file cannot be read, or is not a table.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_bytes(path).decode(), newline=""), strict=True)
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadData(f"{path} is not a CSV table in UTF-8.") from error
+    if not reader.fieldnames or any(None in row or None in row.values() for row in rows):
+        raise BadData(f"{path} is not a CSV table: its lines differ in length, or it is empty.")
+    return [{name: _parsed(value) for name, value in row.items()} for row in rows]
+
+
+def to_text(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> str:
+    """An aligned table that is also Markdown: numbers to the right, rounded.
+
+    Args:
+        rows: the table.
+        columns: which columns to show, in this order; all by default.
+        digits: decimals of floats, for all columns or by column (3 for those not named).
+    """
+    columns = columns_of(rows) if columns is None else list(columns)
+    cells = [[_shown(row.get(c), digits.get(c, 3) if isinstance(digits, dict) else digits) for c in columns]
+             for row in rows]  # fmt: skip
+    widths = [max([3, len(c), *(len(line[i]) for line in cells)]) for i, c in enumerate(columns)]
+    right = [all(_is_number(row.get(c)) or row.get(c) is None for row in rows) for c in columns]
+
+    def line(values: list[str]) -> str:
+        padded = [v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True)]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)]
+    return "\n".join([line(columns), line(rule), *map(line, cells)])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _rounded(value: object, digits: int) -> object:
+    if not _is_number(value) or isinstance(value, Integral):
+        return value
+    value = float(value)
+    return round(value, digits) + 0.0 if math.isfinite(value) else value  # + 0.0: no -0.0
+
+
+def _shown(value: object, digits: int) -> str:
+    if value is None:
+        return ""
+    if not _is_number(value) or isinstance(value, Integral):
+        return str(value).replace("|", "\\|")
+    return f"{_rounded(value, digits):.{digits}f}"
+
+
+def _parsed(text: str) -> object:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _REAL.fullmatch(text):
+        return float(text)
+    return text or None

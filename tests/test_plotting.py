@@ -1,0 +1,183 @@
+"""Figures: what is drawn is what the table says."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from PIL import Image
+
+from codec_lib import plotting, tables
+
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def lines_of(axis) -> dict[str, tuple[list[float], list[float]]]:
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.get_lines()}
+
+
+def labels_of(legend) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_density_fit_draws_histogram_truth_snapshots_and_fits():
+    x = np.linspace(-3, 3, 31)
+    truth = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    snapshots = [(step, truth * (1 + step)) for step in (0, 10, 20)]
+    figure = plotting.density_fit(rng.normal(size=500), x, truth, {"a": truth + 0.1, "b": truth - 0.2}, snapshots)
+    above, below = figure.axes
+    lines = above.get_lines()
+    assert len(lines) == 3 + 1 + 2 and above.get_xlabel() == "" and below.get_xlabel() == "x"
+    for line, density in zip(lines, [s for _, s in snapshots] + [truth, truth + 0.1, truth - 0.2], strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), x)
+        np.testing.assert_array_equal(line.get_ydata(), density)
+    shades = [float(line.get_color()) for line in lines[:3]]
+    assert shades == sorted(shades, reverse=True) and shades[0] > shades[-1], "later is darker"
+    for line, offset in zip(below.get_lines(), (0.1, -0.2), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), offset)
+    area = sum(p.get_width() * p.get_height() for p in above.patches)
+    assert area == pytest.approx(1)
+    assert labels_of(figure.legends[0]) == [
+        "samples", "during the fit, step 0", "during the fit, step 20", "true density", "a", "b"
+    ]  # fmt: skip
+
+
+def test_loss_curves_have_a_panel_for_each_column_and_leave_out_gaps():
+    rows = [{"step": s, "loss": 2.0 - s, "bpp": 1.0 * s, "val_loss": 3.0 - s if s else None} for s in range(3)]
+    figure = plotting.loss_curves({"run": rows})
+    loss, bpp = figure.axes
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "rate [bit/pixel]"]
+    assert lines_of(loss)["run"] == ([1, 2], [2, 1])
+    assert [list(line.get_ydata()) for line in loss.get_lines()] == [[2, 1], [2, 1, 0]]
+    assert lines_of(bpp)["run"] == ([0, 1, 2], [0, 1, 2])
+    assert loss.get_xlabel() == "step"
+
+
+def test_rate_distortion_draws_each_curve_sorted_by_rate():
+    rows = [{"bpp": 0.5, "psnr": 32.0}, {"bpp": 0.1, "psnr": 27.5}, {"bpp": 0.2, "psnr": None}]
+    curves = {"factorized": rows, "JPEG": rows[:2], "Balle et al. 2018 factorized (paper)": rows[:1]}
+    figure = plotting.rate_distortion(curves, "Kodak")
+    (axis,) = figure.axes
+    assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("Kodak", "rate [bit/pixel]", "PSNR [dB]")
+    drawn = lines_of(axis)
+    assert list(drawn) == list(curves) == labels_of(figure.legends[0])
+    assert drawn["factorized"] == ([0.1, 0.5], [27.5, 32.0])
+    own, classical, published = axis.get_lines()
+    assert own.get_linestyle() == "-" and own.get_marker() == "o" and own.get_color() == plotting.BLUE
+    assert classical.get_linestyle() == "--" and classical.get_color() in plotting.GREYS
+    assert published.get_linestyle() == ":" and published.get_markerfacecolor() == "white"
+
+
+def test_rates_above_the_limit_are_left_out():
+    rows = [{"bpp": b, "psnr": 30 + b} for b in (2.0, 0.5, 1.0)]
+    figure = plotting.rate_distortion({"own": rows}, up_to=1.0)
+    assert lines_of(figure.axes[0])["own"] == ([0.5, 1.0], [30.5, 31.0])
+
+
+def test_another_quality_measure_can_be_drawn():
+    figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "ms_ssim": 0.9}]}, y="ms_ssim")
+    assert figure.axes[0].get_ylabel() == "MS-SSIM"
+    assert lines_of(figure.axes[0])["own"] == ([0.1], [0.9])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("hyperprior", "own"), ("factorized, compact", "own"), ("JPEG", "classical"), ("JPEG 2000", "classical"),
+        ("WebP", "classical"), ("BPG 4:4:4", "classical"), ("HM (HEVC)", "classical"), ("VTM (VVC)", "classical"),
+        ("CompressAI mbt2018 (MSE)", "published"), ("Minnen et al. 2018 joint (paper)", "published"),
+    ],
+)  # fmt: skip
+def test_a_name_tells_the_kind_of_curve(name, kind):
+    assert plotting.kind_of(name) == kind
+
+
+@pytest.mark.parametrize("names", [["factorized", "hyperprior", "joint", "checkerboard"],
+                                   ["JPEG", "JPEG 2000", "WebP", "AV1", "VTM (VVC)", "BPG 4:4:4"],
+                                   ["A (paper)", "B (paper)", "C (paper)", "D (paper)"]])  # fmt: skip
+def test_curves_of_one_kind_can_be_told_apart_in_grey(names):
+    rows = [{"bpp": 0.1, "psnr": 30.0}]
+    lines = plotting.rate_distortion({name: rows for name in names}).axes[0].get_lines()
+    # `_dash_pattern` tells two dashes apart, which get_linestyle does not.
+    assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == len(names)
+
+
+def test_image_row_shows_the_pictures_and_the_enlarged_region():
+    pictures = [rng.integers(0, 256, (20, 30, 3), dtype=np.uint8) for _ in range(2)]
+    figure = plotting.image_row([pictures[0], Image.fromarray(pictures[1])], ["x", "x_hat"], box=(4, 6, 10, 5))
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [axis.get_title() for axis in axes[0]] == ["x", "x_hat"]
+    for (whole, crop), picture in zip(axes.T, pictures, strict=True):
+        np.testing.assert_array_equal(whole.images[0].get_array(), picture)
+        np.testing.assert_array_equal(crop.images[0].get_array(), picture[6:11, 4:14])
+        (frame,) = whole.patches
+        assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (3.5, 5.5, 10, 5)
+
+
+def test_image_row_without_a_box_has_one_row_and_takes_grey_pictures():
+    figure = plotting.image_row([np.zeros((8, 8), np.uint8)], ["black"])
+    (axis,) = figure.axes
+    assert not axis.patches and axis.images[0].get_clim() == (0, 255)
+
+
+def test_channel_grid_shows_every_array_on_one_scale():
+    arrays = [rng.normal(size=(4, 6)) for _ in range(5)]
+    figure = plotting.channel_grid(arrays, [f"channel {i}" for i in range(5)], columns=3, label="bits")
+    images = [image for axis in figure.axes for image in axis.images]
+    for image, array in zip(images, arrays, strict=True):
+        np.testing.assert_array_equal(image.get_array(), array)
+        assert image.get_clim() == (np.min(arrays), np.max(arrays))
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == "bits" and any(isinstance(c, QuadMesh) for c in bar.collections)
+    assert [axis.get_title() for axis in figure.axes[:6]] == [f"channel {i}" for i in range(5)] + [""]
+
+
+def test_titles_must_match():
+    with pytest.raises(ValueError):
+        plotting.channel_grid([np.zeros((2, 2))] * 2, ["one"])
+    with pytest.raises(ValueError):
+        plotting.image_row([np.zeros((2, 2), np.uint8)] * 2, ["one"])
+
+
+def test_saved_figures_are_repeatable(tmp_path):
+    figures = tmp_path / "new" / "figures"
+    for name in ("a", "b"):
+        figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}, {"bpp": 0.2, "psnr": 32.0}]})
+        assert isinstance(figure, Figure)
+        assert plotting.save(figure, name, figures) is None, "a path would end up in the notebook's output"
+    assert (figures / "a.png").read_bytes() == (figures / "b.png").read_bytes()
+    with Image.open(figures / "a.png") as picture:
+        assert picture.size == (1275, 690)  # 8.5 x 4.6 inches at 150 dpi
+        assert "Software" not in picture.info
+
+
+def test_saved_tables_come_back(tmp_path):
+    rows = [{"name": "a", "bpp": 0.5}]
+    plotting.save_table(rows, "t", tmp_path)
+    assert tables.read_csv(tmp_path / "t.csv") == rows
+
+
+def test_the_style_stays_inside_the_module():
+    before = dict(plt.rcParams)
+    plotting.loss_curves({"run": [{"step": 0, "loss": 1.0}]})
+    assert dict(plt.rcParams) == before
+
+
+def test_histograms_draw_the_table_over_the_symbols():
+    panel = {"name": "channel 1", "value": [-1, 0, 1], "seen": [0.2, 0.5, 0.3], "table": [0.25, 0.5, 0.25]}
+    figure = plotting.histograms([panel, panel])
+    assert len(figure.axes) == 2
+    for axis in figure.axes:
+        assert axis.get_title() == "channel 1" and axis.get_yscale() == "log"
+        assert [bar.get_height() for bar in axis.patches] == panel["seen"]
+        assert lines_of(axis)["table"] == (panel["value"], panel["table"])
