@@ -35,6 +35,14 @@ def _say(message: str) -> None:
     print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
+def _settle_stdout() -> None:
+    """Drop what cannot be printed, or Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _prepare_output(path: Path, *inputs: Path) -> None:
     """Refuse, before any work, an output that cannot be written or would replace an input."""
     if not path.parent.is_dir():
@@ -97,11 +105,12 @@ def info(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     from codec_lib import codec, models, training
     from codec_lib.release import release
+    from codec_lib.runs import Settings
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0
-    names = training.Settings.__dataclass_fields__
-    settings = training.Settings(**{k: v for k, v in vars(args).items() if k in names})
+    names = Settings.__dataclass_fields__
+    settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
     source = codec.read(args.start) if args.start else None
     if source is not None and (source.model, source.network.size) != (
         settings.model,
@@ -247,10 +256,11 @@ def main(arguments: list[str] | None = None) -> int:
         _say("There is not enough memory for this.")
         return 2
     except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _settle_stdout()
         return 0
     except OSError as error:
         _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        _settle_stdout()
         return 2
     except KeyboardInterrupt as error:
         _say(f"Interrupted. {error}".rstrip())
@@ -259,4 +269,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     sys.exit(main())

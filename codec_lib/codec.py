@@ -108,7 +108,6 @@ class Codec:
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """The symbols of a picture, uint8 (H, W, 3) -> int32 (M, ceil(H / 16), ceil(W / 16))."""
-        images.check_size(*pixels.shape[:2])
         with torch.inference_mode():
             symbols, _ = round_to(self.network.g_a(self._input(pixels)).float())
         if not (symbols.abs() < 2**31).all():  # not a number, either
@@ -174,6 +173,7 @@ class Codec:
         return self.network.size.M, -(-height // step), -(-width // step)
 
     def _input(self, pixels: np.ndarray) -> Tensor:
+        images.check_size(*pixels.shape[:2])
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
         device = next(self.network.parameters()).device
         return x.to(device, memory_format=torch.channels_last)

@@ -9,6 +9,7 @@ address with pooch.
 import csv
 import importlib.util
 import os
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def fetch(name: str, progress: bool = True) -> list[Path]:
     Raises:
         BadData: a picture can neither be found nor fetched.
     """
+    pooch.get_logger().setLevel("WARNING")  # the bar says what is going on
     rows = manifest(name)
     missing = [row for row in rows if not any(_is_intact(path, row) for path in _places(name, row))]
     for row in tqdm(missing, desc=f"fetching {name}", unit="picture", disable=not (progress and missing)):
@@ -108,7 +110,7 @@ def fetch(name: str, progress: bool = True) -> list[Path]:
                 downloader=pooch.HTTPDownloader(timeout=10),
             )  # fmt: skip
         except Exception as error:  # pooch passes on whatever requests, urllib3 or the disk raise
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            reason = textwrap.shorten(str(error), 100, placeholder=" ...") or type(error).__name__
             raise BadData(
                 f"Cannot fetch {row['path']} of {name} from {_address(name, row)} ({reason}); "
                 f"without a network, set CODECBOOK_MIRROR to a folder that holds {name}/."

@@ -74,7 +74,7 @@ def jpeg(pixels: np.ndarray, quality: int) -> bytes:
 
 def open_jpeg(data: bytes) -> np.ndarray:
     """The picture of a JPEG file, uint8 (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def measure_jpeg(pixels: np.ndarray, data: bytes) -> dict:

@@ -26,7 +26,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale SSIM (Wang et al. 2003) in [0, 1] of two pictures, uint8 (H, W, 3); NaN if too small."""
     if min(a.shape[:2]) < MS_SSIM_SMALLEST:
         return math.nan
-    x, y = (torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None].float() for p in (a, b))
+    x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() for p in (a, b))
     return _ms_ssim(x, y, data_range=255).item()
 
 

@@ -12,7 +12,7 @@ from codec_lib import __version__, codec, datasets, evaluation
 from codec_lib.codec import Codec
 from codec_lib.errors import BadData
 from codec_lib.files import write_bytes
-from codec_lib.training import Run
+from codec_lib.runs import Run
 
 
 def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
@@ -38,7 +38,7 @@ def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
         "versions": {"codec_lib": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "parameters": sum(p.numel() for p in frozen.network.parameters()),
-        "sha256": frozen.digest.hex(),
+        "digest": frozen.digest.hex(),
         "validation": run.rows[-1] if run.rows else None,
         "loss_curve": [{k: row[k] for k in ("step", "minutes", "val_loss")} for row in run.rows],
         "kodak": _kodak(frozen, progress),

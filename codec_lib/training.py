@@ -1,16 +1,12 @@
 """The rate-distortion loss and one readable training loop, for CPU, GPU and several of them."""
 
 import contextlib
-import copy
-import io
 import math
 import os
 import signal
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,35 +19,13 @@ from tqdm.auto import tqdm
 from codec_lib import datasets, models, tables
 from codec_lib.codec import Codec
 from codec_lib.errors import BadData, CodecError, Unsupported
-from codec_lib.files import write_bytes
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.models import Prediction
+from codec_lib.runs import CHECKPOINT, LENGTHS, Run, Settings
 
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 VALIDATIONS = 20  # evenly spaced over a run
-LENGTHS = ("steps", "epochs", "minutes")
 SAVE_EVERY = 120  # seconds between checkpoints
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a training run. Exactly one of steps, epochs and minutes is set."""
-
-    model: str
-    lmbda: float
-    preset: str = "compact"
-    dataset: str = "train"
-    steps: int | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    batch_size: int = 16
-    crop: int = 128
-    lr: float = 1e-3
-    seed: int = 0
-    precision: str = "auto"
-    compile: bool = False
-    average: float = 0.998
 
 
 class Loss(nn.Module):
@@ -88,32 +62,6 @@ class _Numbers(Sampler):
             step += 1
 
 
-def faster_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where a convolution runs at least 1.2 times as fast in it as in float32."""
-    if device.type == "cuda":
-        return torch.bfloat16
-
-    def seconds(dtype: torch.dtype) -> float:
-        conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
-        x = torch.randn(8, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            conv(x).sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    with torch.random.fork_rng(devices=[]):
-        return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32
-
-
-def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
-    """Densities learn ten times as fast: their few parameters see every symbol."""
-    density = [p for name, p in model.named_parameters() if name.startswith("density")]
-    rest = [p for name, p in model.named_parameters() if not name.startswith("density")]
-    return [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
-
-
 def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) -> float:
     """Factor of the peak: linear warm-up, then a cosine down to `last`. progress in [0, 1]."""
     if progress < warm_up:
@@ -136,63 +84,6 @@ def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) ->
     model.train(training)
     loss, bpp, mse = (totals / len(x)).tolist()
     return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
-
-
-class Run:
-    """The state of a training run: model, its running average, optimiser, step and clock."""
-
-    def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0):
-        self.settings, self.device, self.rank = settings, device, rank
-        self.started_from: str | None = None
-        self.model = model.to(device)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(parameter_groups(self.model, settings.lr))
-        self.step, self.seconds = 0, 0.0
-        self.rows: list[dict[str, float]] = []
-        dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
-        if settings.precision not in dtypes:
-            raise Unsupported(f"There is no precision '{settings.precision}'; choose from {', '.join(dtypes)}.")
-        self.dtype = dtypes[settings.precision] or faster_dtype(device)
-
-    def save(self, out: Path) -> None:
-        """Replace the checkpoint in one step, so that a full disk leaves the last one."""
-        state = {
-            "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
-            "dtype": str(self.dtype), "started_from": self.started_from,
-        }  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_bytes(out / CHECKPOINT, buffer.getvalue())
-
-    def load(self, out: Path) -> None:
-        """Go back to where the checkpoint in `out` was saved.
-
-        Raises:
-            BadData: there is none, it is damaged, or it is of another run.
-        """
-        path = out / CHECKPOINT
-        if not path.is_file():
-            raise BadData(f"There is no checkpoint {path} to resume from.")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch.load checks no checksum
-            if damaged:
-                raise ValueError(f"the checksum of {damaged} does not fit")
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            saved = state["settings"]
-            changed = [k for k, v in asdict(self.settings).items() if saved[k] != v and k not in LENGTHS]
-            if not changed:
-                self.model.load_state_dict(state["model"])
-                self.average.load_state_dict(state["average"])
-                self.optimiser.load_state_dict(state["optimiser"])
-                self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-                self.started_from = state["started_from"]
-                self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
-        except Exception as error:  # torch raises many kinds on damaged files
-            raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
-        if changed:
-            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
 
 
 def _length(settings: Settings, pictures: int, world: int) -> tuple[int | None, float | None]:
@@ -243,6 +134,8 @@ def train(
     Raises:
         BadData: no pictures, no checkpoint, or a checkpoint of another run.
         Unsupported: settings that make no sense.
+        CodecError: the loss is no longer a finite number.
+        KeyboardInterrupt: Ctrl-C, after the step is finished and saved; a second Ctrl-C does not wait.
     """
     with _process_group() as (rank, world, device):
         progress = progress and rank == 0
@@ -347,12 +240,13 @@ def _loop(
         loss_of = DistributedDataParallel(loss_of)
     sampler = _Numbers(run.step, settings.batch_size, rank, world)
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
+    begun = min(_progress(run, steps, seconds, world), 1)
     saved = time.monotonic()
     run.model.train()
     with (
         _held_interrupt() as interrupted,
         _batches(crops, sampler) as batches,
-        tqdm(total=1.0, disable=not progress, bar_format=bar_format) as bar,
+        tqdm(total=1.0, initial=begun, disable=not progress, bar_format=bar_format) as bar,
     ):
         while (done := _progress(run, steps, seconds, world)) < 1 and not interrupted:
             begin = time.monotonic()
@@ -367,7 +261,7 @@ def _loop(
             nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
             run.optimiser.step()
             run.step += 1
-            _update_average(run)
+            run.update_average()
             run.seconds += time.monotonic() - begin
             now = _progress(run, steps, seconds, world)
             validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
@@ -398,10 +292,3 @@ def _progress(run: Run, steps: int | None, seconds: float | None, world: int) ->
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         done = shared.item()
     return done
-
-
-@torch.no_grad()
-def _update_average(run: Run) -> None:
-    decay = min(run.settings.average, (1 + run.step) / (10 + run.step))
-    averaged, current = list(run.average.parameters()), list(run.model.parameters())
-    torch._foreach_lerp_(averaged, current, 1 - decay)

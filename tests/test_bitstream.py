@@ -126,7 +126,7 @@ def test_bytes_after_the_end_are_refused(tail):
     ids=["png", "jpeg", "text", "zero", "no first byte", "unix line ends", "dos line ends", "seven bits"],
 )
 def test_other_files_and_text_transfers_are_recognised(data):
-    with pytest.raises(Corrupt, match="not a .cbk file"):
+    with pytest.raises(Corrupt, match=r"not a \.cbk file"):
         unpack(data)
 
 

@@ -261,7 +261,9 @@ def test_a_codec_read_back_is_the_same(tiny_codec, photo, tmp_path, coder):
     for one, other in zip(again.predict(photo), tiny_codec.predict(photo), strict=True):
         np.testing.assert_array_equal(one, other)
     again.save(tmp_path / "b.safetensors")
-    assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
+    one, other = path.read_bytes(), (tmp_path / "b.safetensors").read_bytes()
+    assert len(one) == len(other)
+    assert described(one) == described(other)  # in any order: safetensors shuffles them
 
 
 def test_freezing_a_frozen_network_changes_nothing(tiny_codec, tmp_path):
@@ -449,7 +451,7 @@ def test_load_finds_weights_by_model_and_quality(weights, tiny_codecs, photo):
         (
             ("factorized", 2, "paper"),
             BadData,
-            "There are no weights for factorized at quality 2 in the preset paper in",
+            "There are no weights for factorized at quality 2 in the preset paper",
         ),
     ],
 )

@@ -26,6 +26,7 @@ LAYERS = {
     "autoencoders": 6,
     "bitstream": 7,
     "codec": 8,
+    "runs": 8,
     "training": 9,
     "evaluation": 9,
     "release": 10,

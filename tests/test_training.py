@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import codec, datasets, files, models, tables, training
+from codec_lib import codec, datasets, files, models, runs, tables, training
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.models import Prediction
-from codec_lib.training import CHECKPOINT, LOG, Run, Settings, train
+from codec_lib.runs import CHECKPOINT, Run, Settings
+from codec_lib.training import LOG, train
 
 COLUMNS = ["step", "minutes", "loss", "bpp", "psnr", "val_loss", "val_bpp", "val_psnr"]
 
@@ -103,14 +104,14 @@ def assert_same_run(a: Path, b: Path):
 
 def at_step(monkeypatch, step: int, do) -> None:
     """Call `do` in the middle of a step: its gradient is applied, the running average is not yet."""
-    update = training._update_average
+    update = Run.update_average
 
     def interrupted(run):
         if run.step == step:
             do()
         update(run)
 
-    monkeypatch.setattr(training, "_update_average", interrupted)
+    monkeypatch.setattr(Run, "update_average", interrupted)
 
 
 def press_control_c():
@@ -154,7 +155,7 @@ def test_the_seed_decides_the_weights(settings, tmp_path):
     with_seed = {}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         torch.manual_seed(len(with_seed))  # what was drawn before must not matter
-        go(settings(steps=2, seed=seed), tmp_path / name)
+        go(settings(steps=1, seed=seed), tmp_path / name)
         with_seed[name] = checkpoint(tmp_path / name)["model"]
     assert_same_run(tmp_path / "a", tmp_path / "b")
     assert not identical(with_seed["a"], with_seed["c"])
@@ -196,7 +197,7 @@ def test_measuring_the_precision_draws_no_random_number(monkeypatch, dtype):
     clock = iter(range(0, 10**6) if dtype == torch.float32 else [k**2 for k in range(100, 0, -1)])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     before = torch.get_rng_state()
-    assert training.faster_dtype(torch.device("cpu")) == dtype
+    assert runs.faster_dtype(torch.device("cpu")) == dtype
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -258,7 +259,7 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth():
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_every_parameter_is_in_one_group(preset):
     model = models.make("factorized", preset, 0.0067)
-    rest, density = training.parameter_groups(model, 1e-3)
+    rest, density = runs.parameter_groups(model, 1e-3)
     numbers = [id(p) for group in (rest, density) for p in group["params"]]
     assert len(set(numbers)) == len(numbers)
     assert set(numbers) == {id(p) for p in model.parameters()}
@@ -275,7 +276,7 @@ def test_the_running_average(settings, step, decay):
     current = [p.clone() for p in run.model.parameters()]
     expected = [decay * a + (1 - decay) * p for a, p in zip(run.average.parameters(), current, strict=True)]
     run.step = step
-    training._update_average(run)
+    run.update_average()
     for a, e in zip(run.average.parameters(), expected, strict=True):
         torch.testing.assert_close(a.detach(), e.detach())
     assert identical([p.detach() for p in run.model.parameters()], [p.detach() for p in current])
@@ -540,7 +541,8 @@ import sys
 from pathlib import Path
 import torch
 from codec_lib import models
-from codec_lib.training import Settings, train
+from codec_lib.runs import Settings
+from codec_lib.training import train
 
 torch.set_num_threads(1)
 models.initialise = lambda *_: None

@@ -1,0 +1,563 @@
+"""The command line: round trips, and one sentence for everything that can go wrong."""
+
+import argparse
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec_lib import __main__ as command_line
+from codec_lib import bitstream, codec, datasets, entropy_coding, files, images, models
+from codec_lib.__main__ import main
+from codec_lib.datasets import ROOT
+
+COMMANDS = ("encode", "decode", "info", "train", "evaluate", "data")
+TABLE = "lmbda,num_pixels,bits,bpp,psnr,time(enc),time(dec),ms_ssim,bpp_estimated"
+SENTENCE = re.compile(r"codec_lib: \S.*\.\n")
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as end:  # argparse's way
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def python(*arguments: object, **options) -> subprocess.CompletedProcess:
+    """Run `python -m codec_lib` as a process of its own, in a terminal that wants sound UTF-8."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = [sys.executable, "-W", "error", "-m", "codec_lib", *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run(command, env=environment, text=True, timeout=300, check=False, **options)
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+def assert_refused(answer: tuple[int, str, str], word: str = ""):
+    status, out, err = answer
+    assert (status, out) == (2, "")
+    assert SENTENCE.fullmatch(err), err
+    assert word in err
+
+
+@pytest.fixture
+def place(tmp_path, photo, tiny_codecs) -> Path:
+    """A folder with good and bad files, and an older output."""
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    png = (tmp_path / "photo.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty").write_bytes(b"")
+    cbk = tiny_codecs[1].encode(photo)
+    (tmp_path / "photo.cbk").write_bytes(cbk)
+    middle = len(cbk) // 2
+    (tmp_path / "flipped.cbk").write_bytes(cbk[:middle] + bytes([cbk[middle] ^ 4]) + cbk[middle + 1 :])
+    (tmp_path / "long.cbk").write_bytes(cbk + b"!")
+    foreign = codec.freeze(models.make("factorized", "tiny", 0.013), "tiny", 0.013).encode(photo)
+    (tmp_path / "other_weights.cbk").write_bytes(foreign)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "old").write_bytes(b"what was here before")
+    return tmp_path
+
+
+# --- round trips ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coder", command_line.CODERS)
+@pytest.mark.parametrize("quality", [1, 4])
+def test_encode_info_decode(run, place, weights, tiny_codecs, photo, coder, quality):
+    file, png = place / "out.cbk", place / "out.png"
+    status, out, err = run(
+        "encode", place / "photo.png", file, "--quality", quality, "--coder", coder, "--weights", weights
+    )
+    size = file.stat().st_size
+    assert (status, err) == (0, "")
+    assert out == f"{file}: 112x96, {size:,} bytes, {8 * size / (112 * 96):.3f} bpp\n"
+    assert file.read_bytes() == tiny_codecs[quality - 1].encode(photo, coder)
+
+    status, out, err = run("info", file, "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    known = {"model": "factorized", "quality": quality, "coder": coder, "width": 112, "height": 96, "bytes": size}
+    assert facts == facts | known
+    assert facts["container"] + sum(facts["streams"]) == size
+    assert facts["bpp"] == round(8 * size / (112 * 96), 4)
+    assert facts["weights"] == tiny_codecs[quality - 1].digest[:8].hex()
+
+    status, text, err = run("info", file)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in text.splitlines()] == list(facts)
+
+    status, out, err = run("decode", file, png, "--weights", weights)
+    assert (status, out, err) == (0, f"{png}: 112x96\n", "")
+    with Image.open(png) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+        np.testing.assert_array_equal(np.asarray(picture), tiny_codecs[quality - 1].predict(photo)[0])
+
+
+def test_processes_of_their_own(place, weights, tiny_codecs, photo):
+    name = os.fsdecode(b"\xff.cbk")  # a file's name may be no text
+    encoded = python("encode", "photo.png", name, "--weights", weights, cwd=place)
+    assert (encoded.returncode, encoded.stderr) == (0, "")
+    assert encoded.stdout.startswith(r"\udcff.cbk: 112x96, ")
+    decoded = python("decode", name, "out.png", "--weights", weights, cwd=place)
+    assert (decoded.returncode, decoded.stdout, decoded.stderr) == (0, "out.png: 112x96\n", "")
+    np.testing.assert_array_equal(images.read_image(place / "out.png")[0], tiny_codecs[1].predict(photo)[0])
+    refused = python("decode", "cut.png", "new.png", cwd=place)
+    assert_refused((refused.returncode, refused.stdout, refused.stderr), "not a .cbk file")
+    assert not (place / "new.png").exists()
+
+
+def test_the_default_quality_is_2(run, place, weights):
+    assert run("encode", place / "photo.png", place / "out.cbk", "--weights", weights)[0] == 0
+    assert bitstream.unpack((place / "out.cbk").read_bytes()).quality == 2
+
+
+def test_an_older_output_is_replaced(run, place, weights):
+    assert run("encode", place / "photo.png", place / "old", "--weights", weights)[0] == 0
+    assert bitstream.unpack((place / "old").read_bytes()).width == 112
+    assert run("decode", place / "photo.cbk", place / "old", "--weights", weights)[0] == 0
+    assert images.read_image(place / "old")[0].shape == (96, 112, 3)
+
+
+def make_picture(kind: str, photo: np.ndarray) -> tuple[Image.Image, str, dict]:
+    """A picture of a kind, the suffix of its file, and options to save it with."""
+    rgb = Image.fromarray(photo)
+    alpha = rgb.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(rgb.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "alpha": (alpha, "png", {}),
+        "grey": (rgb.convert("L"), "png", {}),
+        "grey with alpha": (rgb.convert("LA"), "png", {}),
+        "bilevel": (rgb.convert("1"), "png", {}),
+        "palette": (rgb.quantize(16), "png", {}),
+        "transparent palette": (rgb.quantize(16), "gif", {"transparency": 3}),
+        "CMYK": (rgb.convert("CMYK"), "jpg", {}),
+        "EXIF": (rgb, "jpg", {"exif": exif}),
+        "16 bits": (Image.fromarray(photo[..., 1].astype(np.uint16) * 257), "png", {}),
+        "1x1": (rgb.crop((0, 0, 1, 1)), "png", {}),
+        "1x50": (rgb.crop((0, 0, 1, 50)), "png", {}),
+        "odd": (rgb.crop((0, 0, 111, 17)), "bmp", {}),
+        "animation": (rgb, "gif", {"save_all": True, "append_images": [rgb.rotate(180)]}),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes"),
+    [
+        ("alpha", ["transparency"]), ("grey", []), ("grey with alpha", ["transparency"]), ("bilevel", []),
+        ("palette", []), ("transparent palette", ["transparency"]), ("CMYK", []), ("EXIF", ["rotated"]),
+        ("16 bits", ["8 bits"]), ("1x1", []), ("1x50", []), ("odd", []), ("animation", ["first of 2 frames"]),
+    ],
+)  # fmt: skip
+def test_every_kind_of_picture_comes_out_rgb_at_its_size(run, tmp_path, weights, tiny_codecs, photo, kind, notes):
+    picture, suffix, options = make_picture(kind, photo)
+    source = tmp_path / f"in.{suffix}"
+    picture.save(source, **options)
+    status, _, err = run("encode", source, tmp_path / "a.cbk", "--quality", 4, "--weights", weights)
+    assert status == 0
+    lines = err.splitlines()
+    assert len(lines) == len(notes)
+    for line, note in zip(lines, notes, strict=True):
+        assert line.startswith(f"codec_lib: {source}: ")
+        assert note in line
+    assert run("decode", tmp_path / "a.cbk", tmp_path / "a.png", "--weights", weights)[0] == 0
+    with Image.open(tmp_path / "a.png") as decoded:
+        assert decoded.mode == "RGB"
+        assert decoded.size == (picture.size[::-1] if kind == "EXIF" else picture.size)
+        expected = tiny_codecs[3].predict(images.read_image(source)[0])[0]
+        np.testing.assert_array_equal(np.asarray(decoded), expected)
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+ENCODE = "encode {d}/photo.png {d}/old --weights {w}"
+DECODE = "decode {d}/photo.cbk {d}/old --weights {w}"
+BAD = {
+    "no arguments": ("", "COMMAND"),
+    "unknown command": ("compress {d}/photo.png {d}/old", "compress"),
+    "unknown option": (ENCODE + " --fast", "--fast"),
+    "one argument too few": ("encode {d}/photo.png", "OUT.cbk"),
+    "missing input": ("encode {d}/absent.png {d}/old --weights {w}", "No such file"),
+    "input is a folder": ("encode {d}/folder {d}/old --weights {w}", "Is a directory"),
+    "text for a picture": ("encode {d}/text.png {d}/old --weights {w}", "not a picture"),
+    "empty picture": ("encode {d}/empty {d}/old --weights {w}", "not a picture"),
+    "cut picture": ("encode {d}/cut.png {d}/old --weights {w}", "cut.png"),
+    "file for a picture": ("encode {d}/photo.cbk {d}/old --weights {w}", "not a picture"),
+    "unknown model": (ENCODE + " --model jpeg", "'jpeg'; choose from factorized"),
+    "quality 9": (ENCODE + " --quality 9", "quality 9; choose from 1 to 4"),
+    "quality 0": (ENCODE + " --quality 0", "quality 0"),
+    "quality -1": (ENCODE + " --quality -1", "quality -1"),
+    "quality x": (ENCODE + " --quality x", "'x'"),
+    "quality 1.5": (ENCODE + " --quality 1.5", "'1.5'"),
+    "unknown coder": (ENCODE + " --coder zip", "'zip'"),
+    "unknown preset": (ENCODE + " --preset huge", "'huge'"),
+    "preset without weights": (ENCODE + " --preset paper", "preset paper"),
+    "no folder of weights": ("encode {d}/photo.png {d}/old --weights {d}/absent", "no weights"),
+    "no weights in the folder": ("encode {d}/photo.png {d}/old --weights {d}/folder", "no weights"),
+    "output folder absent": ("encode {d}/photo.png {d}/absent/out --weights {w}", "output folder"),
+    "output is a folder": ("encode {d}/photo.png {d}/folder --weights {w}", "it is a folder"),
+    "output is the input": ("encode {d}/photo.png {d}/../{n}/photo.png --weights {w}", "the input itself"),
+    "output below a file": ("encode {d}/photo.png {d}/old/out --weights {w}", "does not exist"),
+    "decode: output folder absent": ("decode {d}/photo.cbk {d}/absent/out --weights {w}", "output folder"),
+    "decode: output is a folder": ("decode {d}/photo.cbk {d}/folder --weights {w}", "it is a folder"),
+    "decode: output is the input": ("decode {d}/photo.cbk {d}/photo.cbk --weights {w}", "the input itself"),
+    "decode: missing input": ("decode {d}/absent {d}/old --weights {w}", "No such file"),
+    "decode: input is a folder": ("decode {d}/folder {d}/old --weights {w}", "Is a directory"),
+    "decode: a picture": ("decode {d}/photo.png {d}/old --weights {w}", "not a .cbk file"),
+    "decode: an empty file": ("decode {d}/empty {d}/old --weights {w}", "not a .cbk file"),
+    "decode: a flipped bit": ("decode {d}/flipped.cbk {d}/old --weights {w}", "damaged"),
+    "decode: a byte too many": ("decode {d}/long.cbk {d}/old --weights {w}", "more than its header says"),
+    "decode: other weights": ("decode {d}/other_weights.cbk {d}/old --weights {w}", "not in"),
+    "decode: no weights": ("decode {d}/photo.cbk {d}/old --weights {d}/absent", "no weights"),
+    "info: missing input": ("info {d}/absent", "No such file"),
+    "info: a picture": ("info {d}/photo.png", "not a .cbk file"),
+    "info: a flipped bit": ("info {d}/flipped.cbk --json", "damaged"),
+    "train: no data set": (
+        "train --model factorized --lmbda 0.01 --dataset {d}/absent --out {d}/run --steps 1",
+        "absent",
+    ),
+    "train: an empty folder": (
+        "train --model factorized --lmbda 0.01 --dataset {d}/folder --out {d}/run --steps 1",
+        "no pictures",
+    ),
+    "train: no lmbda": ("train --model factorized --out {d}/run", "--lmbda"),
+    "train: lmbda x": ("train --model factorized --lmbda x --out {d}/run", "'x'"),
+    "train: lmbda 0": ("train --model factorized --lmbda 0 --out {d}/run", "above zero"),
+    "train: no output": ("train --model factorized --lmbda 0.01", "--out"),
+    "train: unknown model": ("train --model jpeg --lmbda 0.01 --out {d}/run", "'jpeg'"),
+    "train: unknown preset": ("train --model factorized --preset huge --lmbda 0.01 --out {d}/run", "'huge'"),
+    "train: two lengths": ("train --model factorized --lmbda 0.01 --out {d}/run --steps 1 --epochs 1", "not allowed"),
+    "train: no steps": ("train --model factorized --lmbda 0.01 --out {d}/run --steps 0", "above zero"),
+    "train: negative minutes": ("train --model factorized --lmbda 0.01 --out {d}/run --minutes -1", "above zero"),
+    "train: odd crop": ("train --model factorized --lmbda 0.01 --out {d}/run --crop 100", "multiple of 16"),
+    "train: on Kodak": ("train --model factorized --lmbda 0.01 --out {d}/run --dataset kodak", "testing only"),
+    "train: nothing to resume": ("train --model factorized --lmbda 0.01 --out {d}/run --resume", "no checkpoint"),
+    "train: start from no weights": (
+        "train --model factorized --lmbda 0.01 --out {d}/run --start {d}/photo.png",
+        "cannot be read",
+    ),
+    "train: start from other sizes": (
+        "train --model factorized --lmbda 0.01 --out {d}/run --start {w}/factorized-tiny-q1.safetensors",
+        "other sizes",
+    ),
+    "evaluate: an empty folder": ("evaluate --dataset {d}/folder --weights {w} --csv {d}/old --quiet", "no pictures"),
+    "evaluate: no data set": ("evaluate --dataset {d}/absent --weights {w} --csv {d}/old --quiet", "absent"),
+    "evaluate: no picture": ("evaluate --dataset {d} --weights {w} --csv {d}/old --quiet", "cut.png"),
+    "evaluate: quality 9": ("evaluate --quality 1 9 --weights {w} --csv {d}/old --quiet", "quality 9"),
+    "evaluate: unknown model": ("evaluate --model jpeg --weights {w} --csv {d}/old --quiet", "'jpeg'"),
+    "evaluate: no weights": ("evaluate --weights {d}/folder --csv {d}/old --quiet", "no weights"),
+    "evaluate: output folder absent": ("evaluate --weights {w} --csv {d}/absent/a.csv --quiet", "output folder"),
+    "data: unknown set": ("data list imagenet", "no data set 'imagenet'"),
+    "data: unknown action": ("data drop", "'drop'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_costs_one_sentence_and_nothing_else(run, place, weights, case):
+    arguments, word = BAD[case]
+    before = snapshot(place)
+    words = [a.format(d=place, n=place.name, w=weights) for a in arguments.split()]
+    assert_refused(run(*words), word)
+    assert snapshot(place) == before
+
+
+def test_a_file_cut_anywhere(run, place, weights):
+    data = (place / "photo.cbk").read_bytes()
+    before = snapshot(place)
+    for length in (1, 7, 8, 20, 36, 40, 41, 60, len(data) // 2, len(data) - 1):
+        (place / "photo.cbk").write_bytes(data[:length])
+        assert_refused(run(*DECODE.format(d=place, w=weights).split()))
+        assert_refused(run("info", place / "photo.cbk"))
+    (place / "photo.cbk").write_bytes(data)
+    assert snapshot(place) == before
+
+
+def test_bad_input_to_a_picture_that_needs_a_note_costs_one_line_too(run, place, photo):
+    picture, suffix, _ = make_picture("alpha", photo)
+    picture.save(place / f"alpha.{suffix}")
+    assert_refused(run("encode", place / "alpha.png", place / "old", "--weights", place / "folder"), "no weights")
+
+
+def test_a_line_break_in_a_name_does_not_break_the_sentence(run, place, weights):
+    assert_refused(run("encode", place / "two\nlines.png", place / "old", "--weights", weights), "two lines.png")
+    assert_refused(run("encode", place / "photo.png", place / "old", "two\nlines"), "two lines")
+
+
+@pytest.mark.parametrize("command", [ENCODE, DECODE])
+@pytest.mark.parametrize("output", ["old", "new"])
+def test_a_full_disk_while_writing(run, place, weights, monkeypatch, command, output):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    before = snapshot(place)
+    words = command.replace("{d}/old", "{d}/" + output).format(d=place, w=weights).split()
+    assert_refused(run(*words), "No space left")
+    assert snapshot(place) == before
+
+
+@pytest.mark.parametrize("command", [ENCODE, DECODE])
+def test_a_full_device(run, place, weights, command):
+    words = command.replace("{d}/old", "/dev/full").format(d=place, w=weights).split()
+    assert_refused(run(*words), "Cannot write /dev/full")
+
+
+def test_nowhere_to_print(place):
+    with open("/dev/full", "w") as full:
+        done = python("info", place / "photo.cbk", stdout=full)
+    assert (done.returncode, done.stderr) == (2, "codec_lib: No space left on device.\n")
+
+
+def test_the_reader_of_the_output_has_gone(place):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = python("info", place / "photo.cbk", stdout=pipe)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (MemoryError(), 2, "There is not enough memory for this."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), 2, "There is not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), 2, "There is not enough memory for this."),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (KeyboardInterrupt("Saved at step 3."), 130, "Interrupted. Saved at step 3.\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 2, "Permission denied: /a/b."),
+    ],
+    ids=["memory", "torch's memory", "the GPU's memory", "Ctrl-C", "Ctrl-C while training", "no permission"],
+)
+def test_what_the_system_refuses(run, place, monkeypatch, error, status, said):
+    def refuse(_):
+        raise error
+
+    monkeypatch.setattr(files, "read_bytes", refuse)
+    before = snapshot(place)
+    answer = run("decode", place / "photo.cbk", place / "old")
+    assert answer[:2] == (status, "")
+    assert answer[2].startswith(f"codec_lib: {said}")
+    assert answer[2].count("\n") == 1
+    assert snapshot(place) == before
+
+
+def test_a_bug_is_not_hidden(run, place, monkeypatch):
+    monkeypatch.setattr(files, "read_bytes", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("info", place / "photo.cbk")
+    monkeypatch.setattr(files, "read_bytes", lambda _: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent"):
+        run("info", place / "photo.cbk")
+
+
+# --- help -----------------------------------------------------------------------------------
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    subcommands = next(a for a in command_line.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(subcommands.choices)
+
+
+def test_the_commands_are_the_promised_ones(run):
+    assert tuple(parsers()) == COMMANDS
+    status, out, err = run("--help")
+    assert (status, err) == (0, "")
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_and_default(run, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    status, out, err = run(name, "--help")
+    assert (status, err) == (0, "")
+    assert "default: None" not in out
+    assert "default: False" not in out
+    for action in parsers()[name]._actions:
+        assert all(option in out for option in action.option_strings)
+        nothing = action.default is None or action.default is False or action.default == argparse.SUPPRESS
+        assert (f"(default: {action.default})" in out) != nothing
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from codec_lib import __main__ as m; m.parser().format_help(); sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_what_help_knows_without_importing_is_right():
+    assert tuple(models.MODELS) == command_line.MODELS
+    assert tuple(entropy_coding.CODERS) == command_line.CODERS
+    assert codec.WEIGHTS == command_line.WEIGHTS
+
+
+# --- train, evaluate, data ------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path, photo) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(3):
+        Image.fromarray(photo[16 * k :]).save(folder / f"{k}.png")
+    return folder
+
+
+@pytest.fixture
+def no_mirror(monkeypatch, tmp_path) -> None:
+    """A machine that has neither Kodak nor the training pictures."""
+    monkeypatch.delenv("CODECBOOK_MIRROR", raising=False)
+    monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+
+
+TRAIN = "train --model factorized --preset tiny --batch-size 2 --crop 32 --precision float32 --quiet"
+
+
+def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypatch):
+    monkeypatch.setattr(models, "initialise", lambda *_: None)
+    out = tmp_path / "run"
+    options = [*TRAIN.split(), "--dataset", pictures, "--out", out]
+    status, said, err = run(*options, "--lmbda", 0.0067, "--steps", 2)
+    assert (status, err) == (0, "")
+    assert said == f"{out / 'factorized-tiny-q1.safetensors'}: 2 steps, 0.0 minutes\n"
+    names = ["checkpoint.pt", "factorized-tiny-q1.json", "factorized-tiny-q1.safetensors", "log.csv"]
+    assert sorted(p.name for p in out.iterdir()) == names
+
+    before = snapshot(out)
+    assert_refused(run(*options, "--lmbda", 0.0067, "--steps", 2), "--resume")
+    assert_refused(run(*options, "--lmbda", 0.013, "--steps", 3, "--resume"), "another lmbda")
+    assert snapshot(out) == before
+    status, said, err = run(*options, "--lmbda", 0.0067, "--steps", 3, "--resume")
+    assert (status, err) == (0, "")
+    assert "3 steps" in said
+
+    second = [*TRAIN.split(), "--dataset", pictures, "--out", tmp_path / "second", "--start", out / names[2]]
+    assert run(*second, "--lmbda", 0.013, "--epochs", 1)[0] == 0
+    assert (tmp_path / "second" / "factorized-tiny-q2.safetensors").is_file()
+
+    picture = pictures / "0.png"
+    assert run("encode", picture, tmp_path / "a.cbk", "--quality", 1, "--weights", out)[0] == 0
+    assert run("decode", tmp_path / "a.cbk", tmp_path / "a.png", "--weights", out)[0] == 0
+    assert images.read_image(tmp_path / "a.png")[0].shape == images.read_image(picture)[0].shape
+
+
+def test_control_c_saves_and_says_so(pictures, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-W", "error", "-m", "codec_lib", *TRAIN.split(), "--dataset", str(pictures)]
+    command += ["--lmbda", "0.013", "--minutes", "1", "--out", str(out)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    training = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "log.csv").exists() and time.monotonic() < deadline:  # written after 3 seconds
+            time.sleep(0.1)
+        os.killpg(training.pid, signal.SIGINT)  # as a terminal does it: to the workers too
+        _, err = training.communicate(timeout=120)
+    finally:
+        training.kill()
+        training.wait()
+    assert training.returncode == 130
+    step = re.fullmatch(r"codec_lib: Interrupted\. Saved at step ([\d,]+); --resume goes on from there\.\n", err)
+    assert step, err
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == int(step[1].replace(",", "")) > 0
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.pt", "log.csv"]
+
+
+def test_evaluate(run, pictures, tmp_path, weights, tiny_codecs):
+    table = tmp_path / "table.csv"
+    options = ["--dataset", pictures, "--weights", weights, "--quiet"]
+    status, out, err = run("evaluate", "--quality", 1, 3, *options, "--csv", table)
+    assert (status, err) == (0, "")
+    header, *lines = table.read_text().splitlines()
+    assert header == TABLE
+    assert [line.split(",")[0] for line in lines] == ["0.0067", "0.025"]
+    rows = [dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines]
+    paths = datasets.open_pictures(pictures)
+    for row, quality in zip(rows, (1, 3), strict=True):
+        sizes = [len(tiny_codecs[quality - 1].encode(images.read_image(path)[0])) for path in paths]
+        assert row["bits"] == pytest.approx(8 * np.mean(sizes))
+        assert row["num_pixels"] == pytest.approx(112 * np.mean([96, 80, 64]))
+
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()]
+    assert shown[0] == header.split(",")
+    assert [line[0] for line in shown[2:]] == ["0.0067", "0.0250"]
+    assert [float(line[3]) for line in shown[2:]] == pytest.approx([row["bpp"] for row in rows], abs=5e-4)
+
+
+def test_evaluate_measures_all_four_rates_by_default(run, pictures, weights):
+    status, out, _ = run("evaluate", "--dataset", pictures, "--weights", weights, "--quiet", "--coder", "torchac")
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["0.0067", "0.0130", "0.0250", "0.0483"]
+
+
+def test_evaluate_on_a_full_disk(run, pictures, tmp_path, weights, monkeypatch):
+    table = tmp_path / "table.csv"
+    table.write_text("old")
+    write = files.os.replace
+
+    def full(source, target):
+        if Path(target) == table:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    arguments = ["--quality", 1, "--dataset", pictures, "--weights", weights, "--quiet", "--csv", table]
+    assert_refused(run("evaluate", *arguments), "No space left")
+    assert table.read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "table.csv"]
+
+
+def test_data_list(run, no_mirror):
+    status, out, err = run("data", "list")
+    assert (status, err) == (0, "")
+    embedded, kodak, train = out.splitlines()
+    assert re.match(r"embedded +7 pictures .* here, /", embedded)
+    assert re.match(r"kodak +24 pictures .* not complete on this machine", kodak)
+    assert re.match(r"train +1,277 pictures .* not complete on this machine", train)
+    assert run("data", "list", "embedded")[1] == embedded + "\n"
+
+
+def test_data_verify(run, no_mirror, tmp_path, monkeypatch):
+    assert run("data", "verify", "embedded") == (0, "embedded: 7 pictures, all present, all checksums right\n", "")
+    assert_refused(run("data", "verify", "kodak"), "fetch kodak")
+    monkeypatch.setenv("CODECBOOK_MIRROR", str(tmp_path))
+    (tmp_path / "kodak").mkdir()
+    (tmp_path / "kodak" / "kodim01.png").write_bytes(b"another picture")
+    assert_refused(run("data", "verify", "kodak"), "SHA-256")
+
+
+def test_data_fetch_without_a_network(run, no_mirror, monkeypatch, tmp_path):
+    def no_network(*_, **__):
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(datasets.pooch, "retrieve", no_network)
+    assert_refused(run("data", "fetch", "kodak", "--quiet"), "CODECBOOK_MIRROR")
+    assert_refused(run("evaluate", "--dataset", "kodak", "--weights", tmp_path, "--quiet"))
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_data_fetch_finds_what_is_there(run, no_mirror):
+    assert run("data", "fetch", "embedded") == (0, "embedded: 7 pictures, all present, all checksums right\n", "")

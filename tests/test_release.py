@@ -1,0 +1,107 @@
+"""A released run: a weight file that reads back, and a card that tells the truth about it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import codec_lib
+from codec_lib import codec, datasets, evaluation, models, release
+from codec_lib.errors import BadData
+from codec_lib.runs import Run, Settings
+from codec_lib.training import train
+
+KEYS = {
+    "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
+    "minutes", "precision", "started_from", "device", "versions", "date", "parameters", "digest", "validation",
+    "loss_curve", "kodak",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, photo) -> Run:
+    """A finished run of two steps."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for k in range(2):
+        Image.fromarray(photo[k:]).save(folder / f"{k}.png")
+    settings = Settings("factorized", 0.013, "tiny", str(folder), 2, batch_size=2, crop=32, precision="float32", seed=7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "initialise", lambda *_: None)
+        return train(settings, tmp_path_factory.mktemp("run"), progress=False)
+
+
+@pytest.fixture
+def no_kodak(monkeypatch, tmp_path):
+    monkeypatch.delenv("CODECBOOK_MIRROR", raising=False)
+    monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+
+
+def test_the_weights_are_the_running_average_in_the_codec_s_precision(run, no_kodak, tmp_path):
+    path, _ = release.release(run, tmp_path, progress=False)
+    assert path == tmp_path / "factorized-tiny-q2.safetensors"
+    stored = codec.read(path)
+    assert (stored.model, stored.preset, stored.lmbda, stored.quality) == ("factorized", "tiny", 0.013, 2)
+    weights = stored.network.state_dict()
+    for name, value in run.average.state_dict().items():
+        torch.testing.assert_close(weights[name], value.detach(), rtol=1e-3, atol=1e-6)
+    newest = run.model.state_dict()
+    assert any(not torch.allclose(weights[name], newest[name], rtol=1e-3, atol=1e-6) for name in weights)
+    assert codec_lib.load("factorized", 2, folder=tmp_path).digest == stored.digest
+
+
+def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
+    path, card = release.release(run, tmp_path, progress=False)
+    assert json.loads((tmp_path / "factorized-tiny-q2.json").read_text()) == card
+    assert set(card) == KEYS
+    known = {
+        "name": "factorized-tiny-q2", "model": "factorized", "preset": "tiny", "lmbda": 0.013, "seed": 7, "steps": 2,
+        "batch_size": 2, "crop": 32, "precision": "float32", "started_from": None, "kodak": None,
+        "dataset": run.settings.dataset, "validation": run.rows[-1], "minutes": round(run.seconds / 60, 1),
+    }  # fmt: skip
+    assert card == card | known
+    assert card["parameters"] == sum(p.numel() for p in run.model.parameters())
+    assert card["digest"] == codec.read(path).digest.hex()
+    assert card["versions"]["torch"] == torch.__version__
+    assert card["versions"]["codec_lib"] == codec_lib.__version__
+    assert "CPU" in card["device"]
+    assert [row["step"] for row in card["loss_curve"]] == [1, 2]
+    assert [row["val_loss"] for row in card["loss_curve"]] == [row["val_loss"] for row in run.rows]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["factorized-tiny-q2.json", "factorized-tiny-q2.safetensors"]
+
+
+def test_kodak_is_measured_from_files_where_it_is(run, tmp_path, monkeypatch, photo):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    large = np.tile(photo, (2, 2, 1))
+    for path, pixels in zip(paths, (large, large[::-1]), strict=True):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+    monkeypatch.setattr(datasets, "find", lambda name: {"kodak": paths}[name])
+    path, card = release.release(run, tmp_path, progress=False)
+    means = evaluation.summary(evaluation.evaluate(codec.read(path), paths, progress=False))
+    assert card["kodak"] == {name: pytest.approx(means[name], abs=5.1e-5) for name in ("bpp", "psnr", "ms_ssim")}
+
+
+def test_a_release_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "find", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        release.release(run, tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_reads_back(run, no_kodak, tmp_path):
+    _, card = release.release(run, tmp_path, progress=False)
+    assert release.read_card("factorized", "tiny", 2, tmp_path) == card
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+def test_a_card_that_cannot_be_read(tmp_path, content):
+    path: Path = tmp_path / "factorized-tiny-q2.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadData, match=r"^The card .* cannot be read\.$"):
+        release.read_card("factorized", "tiny", 2, tmp_path)
