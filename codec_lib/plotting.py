@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from codec_lib import tables
+from codec_lib.datasets import ROOT
 from codec_lib.files import replace_atomically
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -45,19 +46,24 @@ Rows = Sequence[Mapping[str, object]]
 
 
 def save(figure: Figure, name: str, folder: str | Path) -> None:
-    """Write NAME.png into the folder: 150 dpi, without the metadata that would differ between machines."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    """Write NAME.png into the folder: 150 dpi, without the metadata that would differ between machines.
+
+    A relative folder is one of the checkout's, wherever the notebook runs.
+    """
+    folder = ROOT / folder
+    folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         replace_atomically(
-            Path(folder) / f"{name}.png",
+            folder / f"{name}.png",
             lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}),
         )
 
 
 def save_table(rows: list[tables.Row], name: str, folder: str | Path) -> None:
-    """Write NAME.csv into the folder."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    tables.write_csv(Path(folder) / f"{name}.csv", rows)
+    """Write NAME.csv into the folder, which is found as `save` finds it."""
+    folder = ROOT / folder
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.write_csv(folder / f"{name}.csv", rows)
 
 
 def show() -> None:

@@ -181,3 +181,11 @@ def test_histograms_draw_the_table_over_the_symbols():
         assert axis.get_title() == "channel 1" and axis.get_yscale() == "log"
         assert [bar.get_height() for bar in axis.patches] == panel["seen"]
         assert lines_of(axis)["table"] == (panel["value"], panel["table"])
+
+
+def test_a_relative_folder_is_the_checkouts(tmp_path, monkeypatch):
+    monkeypatch.setattr(plotting, "ROOT", tmp_path)
+    monkeypatch.chdir("/")
+    plotting.save_table([{"a": 1}], "t", "build/figures")
+    plotting.save(plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}]}), "f", "build/figures")
+    assert sorted(p.name for p in (tmp_path / "build" / "figures").iterdir()) == ["f.png", "t.csv"]
