@@ -8,12 +8,12 @@ from pathlib import Path
 
 from codec_lib.errors import BadData, CodecError, Unsupported
 
-MODELS = ("factorized",)
+MODELS = ("factorized", "hyperprior", "joint", "checkerboard")
 CODERS = ("constriction", "torchac")
 
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
-"""These three repeat `models`, `entropy_coding` and `codec`: importing those takes seconds, --help should not."""
+"""These three repeat `models`, `entropy_coding` and `weight_files`, which take seconds to import; --help should not."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,12 +57,12 @@ def _prepare_output(path: Path, *inputs: Path) -> None:
 
 
 def encode(args: argparse.Namespace) -> None:
-    from codec_lib import codec, files, images, metrics
+    from codec_lib import files, images, metrics, weight_files
 
-    codec.check_choice(args.model, args.quality)
+    weight_files.check_choice(args.model, args.quality)
     _prepare_output(args.output, args.input)
     pixels, notes = images.read_image(args.input)
-    frozen = codec.load(args.model, args.quality, args.preset, args.weights)
+    frozen = weight_files.load(args.model, args.quality, args.preset, args.weights)
     data = frozen.encode(pixels, args.coder)
     files.write_bytes(args.output, data)
     for note in notes:
@@ -72,11 +72,11 @@ def encode(args: argparse.Namespace) -> None:
 
 
 def decode(args: argparse.Namespace) -> None:
-    from codec_lib import bitstream, codec, files, images
+    from codec_lib import bitstream, files, images, weight_files
 
     _prepare_output(args.output, args.input)
     data = files.read_bytes(args.input)
-    frozen = codec.load_for(bitstream.unpack(data), args.weights)
+    frozen = weight_files.load_for(bitstream.unpack(data), args.weights)
     pixels = frozen.decode(data)
     images.write_png(args.output, pixels)
     print(f"{args.output}: {pixels.shape[1]}x{pixels.shape[0]}")
@@ -103,7 +103,7 @@ def info(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from codec_lib import codec, models, training
+    from codec_lib import models, training, weight_files
     from codec_lib.release import release
     from codec_lib.runs import Settings
 
@@ -111,10 +111,10 @@ def train(args: argparse.Namespace) -> None:
         args.minutes = 30.0
     names = Settings.__dataclass_fields__
     settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
-    source = codec.read(args.start) if args.start else None
+    source = weight_files.read(args.start) if args.start else None
     if source is not None and (source.model, source.network.size) != (
         settings.model,
-        models.preset(settings.preset, settings.lmbda),
+        models.preset(settings.preset, settings.lmbda, settings.model),
     ):
         raise Unsupported(f"{args.start} holds another model or other sizes than those to be trained.")
     run = training.train(settings, args.out, args.resume, source, progress=not args.quiet)
@@ -126,13 +126,13 @@ def train(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from codec_lib import codec, datasets, evaluation, tables
+    from codec_lib import datasets, evaluation, tables, weight_files
 
     for quality in args.quality:
-        codec.check_choice(args.model, quality)
+        weight_files.check_choice(args.model, quality)
     if args.csv:
         _prepare_output(args.csv)
-    loaded = [codec.load(args.model, quality, args.preset, args.weights) for quality in args.quality]
+    loaded = [weight_files.load(args.model, quality, args.preset, args.weights) for quality in args.quality]
     paths = datasets.open_pictures(args.dataset)
     rows = [evaluation.summary(evaluation.evaluate(c, paths, args.coder, not args.quiet)) for c in loaded]
     if args.csv:

@@ -8,64 +8,49 @@ From pixels to bytes and back:
 
 import hashlib
 import json
-import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
-from codec_lib import bitstream, images, models
+from codec_lib import bitstream, context, exact, images, models
 from codec_lib.bitstream import Container
-from codec_lib.datasets import ROOT
-from codec_lib.densities import frozen_tables
+from codec_lib.densities import frozen_tables, gaussian_tables
 from codec_lib.entropy_coding import Reader, Tables, Writer
-from codec_lib.errors import BadData, CodecError, Corrupt, Desynchronised, Unsupported, WrongModel
-from codec_lib.files import write_bytes
+from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported, WrongModel
 from codec_lib.quantization import round_to
 
-WEIGHTS = ROOT / "data" / "weights"
-PRESETS = ("paper", "compact", "tiny")
-"""The order in which weights are looked for."""
-
-FORMAT = "1"
-"""Of weight files."""
-
-
-def check_choice(model: str, quality: int) -> None:
-    """Refuse models and qualities that do not exist.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
-    if model not in models.MODELS:
-        raise Unsupported(f"There is no model '{model}'; choose from {', '.join(models.MODELS)}.")
-    if quality not in range(1, len(models.LMBDAS) + 1):
-        raise Unsupported(f"There is no quality {quality}; choose from 1 to {len(models.LMBDAS)}.")
+Code = Callable[[Tensor, Tensor, Tensor], Tensor]
+Choose = Callable[[Tensor, Tensor], Tensor]
+Symbols = dict[str, np.ndarray]
+"""Stream -> int32 (channels, height, width): y, and before it z where the model has one."""
 
 
 @final
 @dataclass(frozen=True)
 class Codec:
-    """A frozen factorized-prior model: it encodes and decodes, and cannot be trained.
+    """A frozen model: it encodes and decodes, and cannot be trained.
 
     Attributes:
         network: the model in evaluation mode, its weights rounded to what is stored.
-        tables: the integer tables of each stream.
+        prior: what of it encoder and decoder compute exactly.
+        tables: the integer tables of each stream, in the order of the file.
         preset, lmbda: what it was trained as.
+        stored: the tensors of its weight file, without the tables.
         digest: SHA-256 of weights and tables, 32 bytes.
     """
 
-    network: nn.Module
+    network: models.Model
+    prior: exact.ChannelPrior | exact.GaussianPrior
     tables: dict[str, Tables]
     preset: str
     lmbda: float
+    stored: dict[str, Tensor]
     digest: bytes
 
     @property
@@ -87,11 +72,12 @@ class Codec:
 
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
-            Unsupported: no such coder here.
+            Unsupported: no such coder here, or not for this model.
             BadData: the weights lead to numbers that are no symbols.
         """
         pixels = images.as_array(image)
-        return self.write_symbols(self.analyse(pixels), *pixels.shape[:2], coder)
+        y, z = self.latents(pixels)
+        return self._write(z, self._rounding(y), *pixels.shape[:2], coder)
 
     def decode(self, data: bytes) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
@@ -102,53 +88,27 @@ class Codec:
             Desynchronised: the symbols came out different from those that went in.
         """
         container = bitstream.unpack(data)
-        symbols = self.read_symbols(container)
-        y_hat = round_to(torch.from_numpy(symbols).float()[None])[1]
+        _, y_hat = self._read(container)
         return self._synthesise(y_hat, container.height, container.width)
 
-    def analyse(self, pixels: np.ndarray) -> np.ndarray:
-        """The symbols of a picture, uint8 (H, W, 3) -> int32 (M, ceil(H / 16), ceil(W / 16))."""
-        with torch.inference_mode():
-            symbols, _ = round_to(self.network.g_a(self._input(pixels)).float())
-        if not (symbols.abs() < 2**31).all():  # not a number, either
-            raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
-        return symbols[0].cpu().numpy().astype(np.int32)
-
-    def write_symbols(self, symbols: np.ndarray, height: int, width: int, coder: str = "constriction") -> bytes:
-        """The file of symbols, int32 (M, h, w), of a picture of height x width; raises as `encode` does."""
-        if symbols.shape != self._shape(height, width):
-            raise ValueError(f"need symbols of shape {self._shape(height, width)}, got {symbols.shape}")
-        writer = Writer(self.tables["y"], coder)
-        writer.put(symbols.ravel(), _channel_index(symbols.shape))
-        return bitstream.pack(
-            Container(
-                self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), (writer.finish(),)
-            )
-        )
-
-    def read_symbols(self, container: Container) -> np.ndarray:
-        """The symbols of a file, int32 (M, h, w), checked; raises as `decode` does."""
-        if container.weights != self.digest[:8]:
-            raise WrongModel(
-                f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "
-                f"than those at hand ({self.digest[:8].hex()})."
-            )
-        if len(container.streams) != 1:
-            raise Unsupported(f"The file has {len(container.streams)} streams where {self.model} writes 1.")
-        tables, stream = self.tables["y"], container.streams[0]
-        shape = self._shape(container.height, container.width)
-        least = tables.least_bits.sum() * shape[1] * shape[2]
-        if 8 * len(stream) + 64 < least:  # before memory is taken for a size that cannot be
-            raise Corrupt(
-                f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
-                f"{len(stream):,} bytes, where {int(least / 8):,} are the least possible."
-            )
-        reader = Reader(tables, container.coder, stream)
-        symbols = reader.get(_channel_index(shape)).reshape(shape)
-        reader.finish()
-        if _crc(symbols) != container.symbols_crc:
-            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+    def analyse(self, pixels: np.ndarray) -> Symbols:
+        """The symbols of a picture, uint8 (H, W, 3)."""
+        y, z = self.latents(pixels)
+        choose = self._rounding(y)
+        symbols, _ = self.walk(z, *y.shape[1:], lambda positions, mean, index: choose(positions, mean))
         return symbols
+
+    def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
+        """The file of given symbols of a picture of height x width; raises as `encode` does."""
+        shapes = {stream: values.shape for stream, values in symbols.items()}
+        if shapes != self._shapes(height, width):
+            raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
+        rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+        return self._write(symbols.get("z"), lambda positions, mean: rows[positions], height, width, coder)
+
+    def read_symbols(self, container: Container) -> Symbols:
+        """The symbols of a file, checked; raises as `decode` does."""
+        return self._read(container)[0]
 
     def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
         """What the model itself says of a picture: its reconstruction, uint8 (H, W, 3), and its estimate of the bits.
@@ -156,164 +116,247 @@ class Codec:
         Nothing is written; a file must give the same pixels and nearly these bits.
         """
         pixels = images.as_array(image)
+        y, z = self.latents(pixels)
+        choose, bits = self._rounding(y), []
+
+        def estimate(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            symbols = choose(positions, mean)
+            bits.append(self.prior.bits(symbols, index))
+            return symbols
+
         with torch.inference_mode():
-            prediction = self.network(self._input(pixels))
-        x_hat = images.crop(prediction.x_hat, *pixels.shape[:2])
-        return images.to_pixels(x_hat), float(sum(b.double().sum() for b in prediction.bits.values()))
+            _, y_hat = self.walk(z, *y.shape[1:], estimate)
+            if z is not None:
+                bits.append(self.network.bits_z(torch.from_numpy(z).float()[None].to(self._device())).item())
+        return self._synthesise(y_hat, *pixels.shape[:2]), sum(bits)
 
-    def save(self, path: str | Path) -> None:
-        """Write weights and tables as safetensors."""
-        tensors = _stored_weights(self.network) | _stored_tables(self.tables)
-        described = {"model": self.model, "preset": self.preset, "lmbda": repr(self.lmbda), "format": FORMAT}
-        write_bytes(path, safetensors_bytes(tensors, described))
+    # --- pixels <-> latents ---
 
-    def _shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(M, h, w) of the latent of a picture."""
-        step = self.network.downscale
-        return self.network.size.M, -(-height // step), -(-width // step)
-
-    def _input(self, pixels: np.ndarray) -> Tensor:
+    def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
+        """y, float64 (M, h, w), and the symbols of z."""
         images.check_size(*pixels.shape[:2])
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
-        device = next(self.network.parameters()).device
-        return x.to(device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            y = self.network.g_a(x.to(self._device(), memory_format=torch.channels_last)).float()
+            z = None
+            if "z" in self.tables:
+                z = round_to(self.network.h_a(self.network.side_input(y)))[0][0]
+                z = self._checked(z.cpu()).numpy().astype(np.int32)
+        return y[0].cpu().double(), z
 
     def _synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
-        device = next(self.network.parameters()).device
+        y_hat = y_hat.float().to(self._device(), memory_format=torch.channels_last)
         with torch.inference_mode():
-            x_hat = self.network.g_s(y_hat.to(device, memory_format=torch.channels_last))
+            x_hat = self.network.g_s(y_hat)
         return images.to_pixels(images.crop(x_hat, height, width))
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of each stream of a picture's file."""
+        h, w = -(-height // self.network.downscale), -(-width // self.network.downscale)
+        of_all = {"z": (self.network.size.N, -(-h // 4), -(-w // 4)), "y": (self.network.size.M, h, w)}
+        return {stream: of_all[stream] for stream in self.tables}
+
+    # --- latents <-> bytes ---
+
+    def walk(self, z: np.ndarray | None, h: int, w: int, code: Code) -> tuple[Symbols, Tensor]:
+        """Go over the groups of y; all that encoder and decoder differ in is `code`.
+
+        Args:
+            z: the symbols of z, if the model has one.
+            code: `code(positions, mean, index)` gives the symbols there, float64 (n, M); mean likewise,
+                index the table of each, int64.
+
+        Returns:
+            All symbols, and y_hat, float64 (1, M, h, w).
+        """
+        psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
+        symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
+
+        def predict(positions: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+            return self.prior.predict(psi[positions], around[0])
+
+        def visit(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = code(positions, exact.from_grid(mean), index)
+            symbols[positions] = values.to(torch.int32)
+            return exact.plus(mean, values)[None]
+
+        like = torch.empty(1, self.network.size.M, h, w, dtype=torch.float64)
+        y_hat = context.walk(self.network.order, like, predict, visit)
+        y = symbols.T.reshape(-1, h, w).numpy()
+        return ({} if z is None else {"z": z}) | {"y": y}, exact.from_grid(y_hat)
+
+    def _rounding(self, y: Tensor) -> Choose:
+        rows = y.flatten(1).T
+        return lambda positions, mean: self._checked(round_to(rows[positions], mean)[0])
+
+    def _checked(self, symbols: Tensor) -> Tensor:
+        if not (symbols.abs() < 2**31).all():  # not a number, either
+            raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
+        return symbols
+
+    def _write(self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str) -> bytes:
+        self._check_coder(coder)
+        streams = []
+        if z is not None:
+            writer = Writer(self.tables["z"], coder)
+            writer.put(z.ravel(), _channel_index(z.shape))
+            streams.append(writer.finish())
+        writer = Writer(self.tables["y"], coder)
+
+        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = choose(positions, mean)
+            writer.put(_flat(values).astype(np.int32), _flat(index))
+            return values
+
+        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
+        streams.append(writer.finish())
+        return bitstream.pack(
+            Container(
+                self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), tuple(streams)
+            )
+        )  # fmt: skip
+
+    def _read(self, container: Container) -> tuple[Symbols, Tensor]:
+        self._check_container(container)
+        shapes = self._shapes(container.height, container.width)
+        streams, z = dict(zip(self.tables, container.streams, strict=True)), None
+        if "z" in shapes:
+            reader = Reader(self.tables["z"], container.coder, streams["z"])
+            z = reader.get(_channel_index(shapes["z"])).reshape(shapes["z"])
+            reader.finish()
+        reader = Reader(self.tables["y"], container.coder, streams["y"])
+
+        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = reader.get(_flat(index)).reshape(index.shape[::-1])
+            return torch.from_numpy(values.T.astype(np.float64))
+
+        symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
+        reader.finish()
+        if _crc(symbols) != container.symbols_crc:
+            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+        return symbols, y_hat
+
+    def _check_coder(self, coder: str) -> None:
+        if coder == "torchac" and self.network.order.many:
+            raise Unsupported(
+                f"torchac keeps no state between groups, so it cannot code the {self.model} model; "
+                "use --coder constriction."
+            )
+
+    def _check_container(self, container: Container) -> None:
+        """Refuse, before memory is taken, files of other weights and streams too short for their picture."""
+        if container.weights != self.digest[:8]:
+            raise WrongModel(
+                f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "
+                f"than those at hand ({self.digest[:8].hex()})."
+            )
+        if len(container.streams) != len(self.tables):
+            raise Unsupported(
+                f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."
+            )
+        self._check_coder(container.coder)
+        shapes = self._shapes(container.height, container.width)
+        for stream, data in zip(self.tables, container.streams, strict=True):
+            channels, h, w = shapes[stream]
+            least = self.tables[stream].least_bits
+            least = (least.sum() if len(least) == channels else channels * least.min()) * h * w
+            if 8 * len(data) + 64 < least:
+                raise Corrupt(
+                    f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
+                    f"{len(data):,} bytes, where {int(least / 8):,} are the least possible."
+                )
+
+
+def _flat(rows: Tensor) -> np.ndarray:
+    """(n, M) -> (M n): channel after channel, as the streams have them."""
+    return rows.T.numpy().ravel()
 
 
 def _channel_index(shape: tuple[int, int, int]) -> np.ndarray:
     return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
 
 
-def _crc(symbols: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(symbols, "<i4").tobytes())
+def _crc(symbols: Symbols) -> int:
+    return zlib.crc32(b"".join(np.ascontiguousarray(values, "<i4").tobytes() for values in symbols.values()))
 
 
-def freeze(model: nn.Module, preset: str, lmbda: float) -> Codec:
-    """Turn a trained model into a codec: weights rounded to half precision, integer tables made.
-
-    The densities stay in float32; the decoder does not use them.
+def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
+    """Turn a trained model into a codec: weights rounded to what is stored, integer tables made.
 
     Raises:
-        BadData: a weight is not finite, or too large for half precision.
+        BadData: a weight is not finite, or too large for half precision or for exact coding.
     """
-    network = type(model)(model.size)
-    network.load_state_dict({name: t.float() for name, t in _stored_weights(model).items()})
-    tables = {"y": frozen_tables(network.density_y)}
-    return _assemble(network, tables, preset, lmbda)
+    stored = _round_weights(model)
+    network = _restore(type(model)(model.size), stored)
+    if isinstance(network, models.FactorizedPrior):
+        tables = {"y": frozen_tables(network.density_y)}
+    else:
+        tables = {"z": frozen_tables(network.density_z), "y": gaussian_tables()}
+    return assemble(network, stored, tables, preset, lmbda)
 
 
-def _assemble(network: nn.Module, tables: dict[str, Tables], preset: str, lmbda: float) -> Codec:
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+def assemble(
+    network: models.Model, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float
+) -> Codec:
+    """A codec from the tensors of a weight file; `network` gives the sizes, its own weights are replaced.
+
+    Raises:
+        BadData: weights too large for exact coding.
+        RuntimeError, KeyError: the tensors are not those of such a network.
+    """
+    network = _restore(network, stored).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     digest = hashlib.sha256(json.dumps([network.name, preset, lmbda]).encode())
-    for name, tensor in sorted((_stored_weights(network) | _stored_tables(tables)).items()):
+    for name, tensor in sorted((stored | stored_tables(tables)).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.numpy().tobytes())
-    return Codec(network, tables, preset, lmbda, digest.digest())
+    return Codec(network, exact.freeze(network), tables, preset, lmbda, stored, digest.digest())
 
 
-def _stored_weights(network: nn.Module) -> dict[str, Tensor]:
-    def stored(name: str, tensor: Tensor) -> Tensor:
-        tensor = tensor.detach().cpu().to(torch.float32 if name.startswith("density") else torch.float16).contiguous()
-        if not tensor.isfinite().all():
+def _round_weights(model: models.Model) -> dict[str, Tensor]:
+    """Kernels in 8 bits with a scale for each row, the densities in float32, the rest in half precision.
+
+    The linear path, which starts as the KLT, stays in half precision: in 8 bits it costs 0.1 dB.
+    """
+    stored = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().cpu().float()
+        if name.startswith("density") or tensor.dim() < 2 or "linear" in name:
+            dtype = torch.float32 if name.startswith("density") else torch.float16
+            stored[name] = tensor.to(dtype).contiguous()
+        else:
+            scale = tensor.flatten(1).abs().amax(1) / 127
+            scale[scale == 0] = 1.0
+            shape = (-1, *[1] * (tensor.dim() - 1))
+            stored[name] = torch.round(tensor / scale.view(shape)).nan_to_num().to(torch.int8).contiguous()
+            stored[name + _SCALE] = scale
+    return stored
+
+
+_SCALE = ".scale"
+
+
+def _restore(network: models.Model, stored: dict[str, Tensor]) -> models.Model:
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
             raise BadData(f"The weights {name} hold numbers that are not finite or too large for half precision.")
-        return tensor
 
-    return {name: stored(name, tensor) for name, tensor in network.state_dict().items()}
+    def restored(name: str) -> Tensor:
+        tensor = stored[name].float()
+        if name + _SCALE not in stored:
+            return tensor
+        return tensor * stored[name + _SCALE].view(-1, *[1] * (tensor.dim() - 1))
+
+    network.load_state_dict({name: restored(name) for name in stored if not name.endswith(_SCALE)})
+    return network
 
 
-def _stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
+def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
+    """The tensors of a weight file that hold the tables."""
     return {
         f"tables.{stream}.{part}": torch.from_numpy(getattr(t, part))
         for stream, t in tables.items()
         for part in ("widths", "offsets", "frequencies")
     }
-
-
-def weights_path(model: str, preset: str, quality: int, folder: Path = WEIGHTS) -> Path:
-    """Where the weights of a codec lie."""
-    return folder / f"{model}-{preset}-q{quality}.safetensors"
-
-
-def read(path: str | Path) -> Codec:
-    """A codec from a file that `Codec.save` wrote.
-
-    Raises:
-        BadData: the file is missing or damaged, or not such a file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            described = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise BadData(f"The weights {path} cannot be read: {error}.") from error
-    try:
-        lmbda = float(described["lmbda"])
-        if described["format"] != FORMAT or not 0 < lmbda < math.inf:
-            raise ValueError("another format, or no rate point")
-        network = models.make(described["model"], described["preset"], lmbda)
-        weights = {name: t.float() for name, t in tensors.items() if not name.startswith("tables.")}
-        network.load_state_dict(weights)
-        parts = ("widths", "offsets", "frequencies")
-        tables = {"y": Tables(*(tensors[f"tables.y.{part}"].numpy() for part in parts))}
-        if len(tables["y"].widths) != network.size.M:
-            raise ValueError("a table for each channel is needed")
-    except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-        raise BadData(f"The weights {path} are not those of a codec of this version.") from error
-    return _assemble(network, tables, described["preset"], lmbda)
-
-
-def load(model: str, quality: int, preset: str | None = None, folder: str | Path = WEIGHTS) -> Codec:
-    """The codec of a model at a rate point.
-
-    Args:
-        model: a name of `models.MODELS`.
-        quality: 1 to 4, for `models.LMBDAS`.
-        preset: sizes of the networks; by default the first of `PRESETS` that has weights.
-        folder: where the weights lie.
-
-    Raises:
-        Unsupported: no such model, quality or preset.
-        BadData: no weights for it, or they are damaged.
-    """
-    check_choice(model, quality)
-    if preset is not None:
-        models.preset(preset, models.LMBDAS[quality - 1])  # refuses unknown names
-    folder = Path(folder)
-    for name in [preset] if preset else PRESETS:
-        path = weights_path(model, name, quality, folder)
-        if path.is_file():
-            codec = read(path)
-            if (codec.model, codec.preset, codec.quality) != (model, name, quality):
-                raise BadData(
-                    f"The weights {path} are not what their name says, but {codec.model} in the preset {codec.preset} "
-                    f"at quality {codec.quality}."
-                )
-            return codec
-    there = sorted(p.stem for p in folder.glob("*.safetensors"))
-    what = f"{model} at quality {quality}" + (f" in the preset {preset}" if preset else "")
-    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
-
-
-def load_for(container: Container, folder: str | Path = WEIGHTS) -> Codec:
-    """The codec that wrote a file, found by its weights' checksum.
-
-    Raises:
-        WrongModel: no weights at hand wrote it.
-        BadData: there are none for its model and quality.
-    """
-    found = [p for p in PRESETS if weights_path(container.model, p, container.quality, Path(folder)).is_file()]
-    for preset in found:
-        codec = load(container.model, container.quality, preset, folder)
-        if codec.digest[:8] == container.weights:
-            return codec
-    if not found:
-        load(container.model, container.quality, None, folder)  # says what is missing
-    raise WrongModel(
-        f"The file was written by weights {container.weights.hex()} of {container.model} at quality "
-        f"{container.quality}, which are not in {folder}."
-    )

@@ -81,3 +81,31 @@ class ResidualBlock(nn.Module):
         self.inv_scale.div_(gain)
         self.conv2.weight.mul_(gain)
         self.conv2.bias.mul_(gain)
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution that sees only part of its window (van den Oord et al. 2016), for contexts.
+
+    The hidden weights exist, as in the papers' counts, but have no effect.
+
+    Args:
+        i, o: channels.
+        mask: bool (k, k), k odd, which neighbours are seen.
+    """
+
+    def __init__(self, i: int, o: int, mask: Tensor):
+        super().__init__(i, o, mask.shape, padding=mask.shape[0] // 2)
+        self.register_buffer("mask", mask, persistent=False)
+        self.taps = int(mask.sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, i, H, W) -> (B, o, H, W)."""
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+    def matrix(self) -> Tensor:
+        """The weights seen, as a matrix on the flattened neighbours (taps, i): (o, taps i)."""
+        return self.weight[:, :, self.mask].transpose(1, 2).flatten(1)
+
+    def at(self, around: Tensor) -> Tensor:
+        """The same at single positions: their neighbours (B, n, taps, i) -> (B, n, o)."""
+        return F.linear(around.flatten(2), self.matrix(), self.bias)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib import transforms
-from codec_lib.densities import UnivariateDensity, fit
+from codec_lib.context import CHECKERBOARD, ONE_GROUP, WAVEFRONT, Order, walk
+from codec_lib.densities import UnivariateDensity, gaussian_bits, gaussian_log_prob
 from codec_lib.errors import Unsupported
+from codec_lib.layers import MaskedConv2d
 from codec_lib.quantization import add_noise, round_to, straight_through
 
 LMBDAS = (0.0067, 0.013, 0.025, 0.0483)
@@ -32,15 +35,16 @@ class Preset:
     blocks: int = 2
 
 
-def preset(name: str, lmbda: float) -> Preset:
-    """The sizes called `name` at a rate point; the papers use wider networks for high rates.
+def preset(name: str, lmbda: float, model: str = "factorized") -> Preset:
+    """The sizes called `name` of a model at a rate point; the papers use wider networks for high rates.
 
     Raises:
         Unsupported: no preset has that name.
     """
     low = lmbda < 0.02
+    N = 128 if low and model in ("factorized", "hyperprior") else 192
     sizes = {
-        "paper": Preset("paper", 128, 192) if low else Preset("paper", 192, 320),
+        "paper": Preset("paper", N, 192 if low else 320),
         "compact": Preset("compact", 128, 192 if low else 320, (64, 128)),
         "tiny": Preset("compact", 16, 12, (8, 16), 1),
     }
@@ -80,6 +84,7 @@ class FactorizedPrior(nn.Module):
 
     name = "factorized"
     downscale = transforms.DOWNSCALE
+    order = ONE_GROUP
 
     def __init__(self, size: Preset):
         super().__init__()
@@ -88,17 +93,21 @@ class FactorizedPrior(nn.Module):
         self.density_y = UnivariateDensity(size.M)
 
     def forward(self, x: Tensor) -> Prediction:
-        """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`.
+        """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`."""
+        y_hat, bits = self.code(self.g_a(x).float())
+        return Prediction(self.g_s(y_hat), bits)
+
+    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, M, h, w) -> y_hat and what it costs.
 
         In training mode the rate is that of y under uniform noise (an upper bound on average) and g_s
         sees y rounded, with the gradient of y (the mixed quantisation of Minnen and Singh 2020); in
         evaluation mode both see y rounded, exactly as a file has it.
         """
-        y = self.g_a(x).float()
         y_hat = round_to(y)[1]
         if self.training:
-            return Prediction(self.g_s(straight_through(y, y_hat)), {"y": self.bits_y(add_noise(y))})
-        return Prediction(self.g_s(y_hat), {"y": self.bits_y(y_hat)})
+            return straight_through(y, y_hat), {"y": self.bits_y(add_noise(y))}
+        return y_hat, {"y": self.bits_y(y_hat)}
 
     def bits_y(self, y_hat: Tensor) -> Tensor:
         """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
@@ -108,45 +117,184 @@ class FactorizedPrior(nn.Module):
         return log_p.sum((0, 2)) / -math.log(2)
 
 
-def initialise(model: FactorizedPrior, x: Tensor, lmbda: float) -> None:
-    """Start a model near a classical transform codec of the photographs x (n, 3, H, W) in [0, 1].
+class _Conditional(nn.Module):
+    """A prior of y given side information z, which has a factorized prior of its own.
 
-    The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda. At high
-    rate a step d costs -log2 d bits and d^2 / 12 of squared error a coefficient, of which the MSE is
-    the mean over three samples a pixel, so the optimum is d^2 = 18 / (lmbda ln 2) on the 0..255
-    scale. Then the densities are fitted to the latents. The paper's transforms keep torch's random
-    start.
+    x --g_a-- y --Q(y - mean) + mean-- y_hat --g_s-- x_hat
+              |        |                 |
+              |   mean, scale <------- context: what is decoded of y_hat before
+              |        |
+             h_a      h_s                            p(y_hat | z_hat) = prod of N(mean, scale^2) on unit bins
+              |        |
+              z --Q-- z_hat                          p(z_hat) = prod over channels of one UnivariateDensity each
+
+    Subclasses give the coding order and `predict`; h_s gives psi (B, P, h, w), its word on each position.
+    All but g_a and g_s runs in float32.
     """
-    if model.size.style != "compact":
-        return
-    step = (18 / (lmbda * math.log(2))) ** 0.5
-    deviation = transforms.initialise_as_klt(model.g_a, model.g_s, x, step)
-    model.density_y.initialise((3 * deviation).clamp(min=0.5))
-    with torch.no_grad():
-        y = _channels_first(model.g_a(x))
-    y = y[:, torch.randperm(y.shape[1])[:2048]]
-    fit(model.density_y, lambda: -model.density_y.log_prob(add_noise(y)).mean(), steps=200, lr=2e-2)
+
+    downscale = transforms.DOWNSCALE
+    order: Order
+    h_a: nn.Module
+    h_s: nn.Module
+
+    def __init__(self, size: Preset):
+        super().__init__()
+        self.size = size
+        self.g_a, self.g_s = make_transforms(size)
+        self.density_z = UnivariateDensity(size.N)
+        self.register_buffer("inv_scale", torch.ones(()))  # of y where h_a sees it; not learned
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log2 of the scale at single positions.
+
+        Args:
+            psi: (B, n, P), of h_s. around: (B, n, taps, M), the context's neighbours.
+
+        Returns:
+            Two tensors (B, n, M).
+        """
+        raise NotImplementedError
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for all positions at once, when all of y is known: (B, P, h, w), (B, M, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`."""
+        y_hat, bits = self.code(self.g_a(x).float())
+        return Prediction(self.g_s(y_hat), bits)
+
+    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, M, h, w) -> y_hat and what it costs, stream by stream.
+
+        In training mode the rates are those under uniform noise, g_s and h_s see values rounded, with the
+        gradient of what was rounded, and the context sees noise. In evaluation mode everything is
+        rounded, group after group, as a file has it.
+        """
+        with torch.autocast(y.device.type, enabled=False):
+            z = self.h_a(self.side_input(y))
+            z_hat = round_to(z)[1]
+            if self.training:
+                y_hat, bits_y = self._noisy(y, self.side_information(straight_through(z, z_hat), y))
+                return y_hat, {"z": self.bits_z(add_noise(z)), "y": bits_y}
+            y_hat, bits_y = self._rounded(y, self.side_information(z_hat, y))
+            return y_hat, {"z": self.bits_z(z_hat), "y": bits_y}
+
+    def side_input(self, y: Tensor) -> Tensor:
+        """What h_a sees of y: (B, M, h, w) -> (B, channels, h, w), made up to multiples of 4 at the border.
+
+        Continued like this, the blocks of 4x4 positions that z tells of are whole.
+        """
+        y = F.pad(y * self.inv_scale, (0, -y.shape[3] % 4, 0, -y.shape[2] % 4), mode="replicate")
+        return self.describe(y)
+
+    def describe(self, y: Tensor) -> Tensor:
+        """The part of y that the prior is to know: amplitudes, in the compact style on a logarithmic scale."""
+        return y.abs() if self.size.style == "paper" else torch.log2(1 + y.abs())
+
+    def side_information(self, z_hat: Tensor, y: Tensor) -> Tensor:
+        """psi (B, P, h, w), for the positions that y has: h and w need not be multiples of 4."""
+        return self.h_s(z_hat)[:, :, : y.shape[2], : y.shape[3]]
+
+    def bits_z(self, z_hat: Tensor) -> Tensor:
+        """Ideal code length of z, bits. (B, N, h, w) -> (B,)."""
+        log_p = self.density_z.log_prob(_channels_first(z_hat))
+        return log_p.reshape(self.size.N, z_hat.shape[0], -1).sum((0, 2)) / -math.log(2)
+
+    def _noisy(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
+        noisy = add_noise(y)
+        mean, log2_scale = self.predict_all(psi, noisy)
+        bits = gaussian_log_prob(noisy - mean, log2_scale).sum((1, 2, 3)) / -math.log(2)
+        return straight_through(y, round_to(y, mean)[1]), bits
+
+    def _rounded(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
+        y_rows, psi_rows = (t.flatten(2).transpose(1, 2) for t in (y, psi))  # (B, h w, channels)
+        bits = []
+
+        def predict(positions: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+            return self.predict(psi_rows[:, positions], around)
+
+        def visit(positions: Tensor, mean: Tensor, log2_scale: Tensor) -> Tensor:
+            symbol, y_hat = round_to(y_rows[:, positions], mean)
+            bits.append(gaussian_bits(symbol, log2_scale).sum((1, 2)))
+            return y_hat
+
+        return walk(self.order, y, predict, visit), sum(bits)
 
 
-@torch.no_grad()
-def carry_over(model: FactorizedPrior, source: FactorizedPrior, lmbda: float, old_lmbda: float) -> None:
-    """Start a model at lmbda from one of the same sizes trained at old_lmbda.
+class ScaleHyperprior(_Conditional):
+    """Balle et al. 2018: a zero-mean Gaussian, whose scales z tells. psi is log2 of the scale, P = M."""
 
-    Raises:
-        ValueError: the sizes differ.
-    """
-    if model.size != source.size:
-        raise ValueError(f"cannot carry weights from {source.size} to {model.size}")
-    model.load_state_dict(source.state_dict())
-    gain = (lmbda / old_lmbda) ** 0.5
-    transforms.rescale_latent(model.g_a, model.g_s, gain)
-    model.density_y.rescale(gain)
+    name = "hyperprior"
+    order = ONE_GROUP
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        self.h_a = transforms.hyper_analysis(size.M, size.N)
+        self.h_s = transforms.hyper_synthesis(size.N, (size.N, size.N), size.M)
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(psi), psi
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(psi), psi
 
 
-MODELS = {"factorized": FactorizedPrior}
+class _Context(_Conditional):
+    """Mean and scale from psi and a 5x5 context, joined by 1x1 convolutions (Minnen et al. 2018)."""
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        N, M = size.N, size.M
+        if size.style == "paper":
+            widths, P, hidden = (M, M * 3 // 2), 2 * M, (M * 10 // 3, M * 8 // 3)
+            self.h_a = transforms.hyper_analysis(M, N)
+        else:
+            widths, P, hidden = (N, N), 2 * N, (2 * N, 2 * N)
+            self.h_a = transforms.hyper_analysis(2 * M, N)
+        self.h_s = transforms.hyper_synthesis(N, widths, P)
+        self.context = MaskedConv2d(M, P, torch.tensor(self.order.mask))
+        self.entropy_parameters = nn.Sequential(
+            nn.Conv2d(2 * P, hidden[0], 1), nn.ReLU(), nn.Conv2d(hidden[0], hidden[1], 1), nn.ReLU(),
+            nn.Conv2d(hidden[1], 2 * M, 1),
+        )  # fmt: skip
+
+    def describe(self, y: Tensor) -> Tensor:
+        """The signs are wanted too, for the means."""
+        if self.size.style == "paper":
+            return y
+        amplitude = torch.log2(1 + y.abs())
+        return torch.cat([amplitude, amplitude * y.sign()], 1)
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.cat([psi, self.context.at(around)], 2).transpose(1, 2)[..., None]  # (B, 2 P, n, 1)
+        return self.entropy_parameters(both)[..., 0].transpose(1, 2).chunk(2, 2)
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        shown = self.order.shown(*y_noisy.shape[2:]).to(y_noisy.device)
+        return self.entropy_parameters(torch.cat([psi, self.context(y_noisy * shown)], 1)).chunk(2, 1)
 
 
-def make(name: str, preset_name: str, lmbda: float) -> FactorizedPrior:
+class JointAutoregressive(_Context):
+    """Minnen et al. 2018: the context is what raster order has decoded, walked as a wavefront."""
+
+    name = "joint"
+    order = WAVEFRONT
+
+
+class Checkerboard(_Context):
+    """He et al. 2021: anchors from z alone, then the others from z and the anchors around them."""
+
+    name = "checkerboard"
+    order = CHECKERBOARD
+
+
+Model = FactorizedPrior | _Conditional
+
+MODELS = {m.name: m for m in (FactorizedPrior, ScaleHyperprior, JointAutoregressive, Checkerboard)}
+
+
+def make(name: str, preset_name: str, lmbda: float) -> Model:
     """A fresh model by its public name.
 
     Raises:
@@ -154,4 +302,4 @@ def make(name: str, preset_name: str, lmbda: float) -> FactorizedPrior:
     """
     if name not in MODELS:
         raise Unsupported(f"There is no model '{name}'; choose from {', '.join(MODELS)}.")
-    return MODELS[name](preset(preset_name, lmbda))
+    return MODELS[name](preset(preset_name, lmbda, name))

@@ -211,19 +211,136 @@ def channel_grid(arrays: Sequence[np.ndarray], titles: Sequence[str], columns: i
 
 
 @plt.rc_context(STYLE)
-def histograms(panels: Sequence[Mapping[str, object]]) -> Figure:
+def histograms(
+    panels: Sequence[Mapping[str, object]], x: str = "symbol", model: str = "table", bars: str = "symbols"
+) -> Figure:
     """Relative frequencies as bars and a model's probabilities as a line, a panel each, logarithmic.
 
     Args:
-        panels: each with `name`, and arrays of one length: `value` (integers), `seen`, `table`.
+        panels: each with `name`, and arrays of one length: `value` (equally spaced), `seen`, `table`.
+        x: what the values are.
+        model, bars: names of the line and the bars in the legend.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.8), sharey=True, squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
-        axis.bar(panel["value"], panel["seen"], width=0.8, color="0.75", label="symbols")
-        axis.plot(panel["value"], panel["table"], color=BLUE, marker=".", label="table")
-        axis.set(title=panel["name"], xlabel="symbol", yscale="log", ylim=(1e-5, 1))
+        width = 0.8 * (panel["value"][1] - panel["value"][0])
+        axis.bar(panel["value"], panel["seen"], width=width, color="0.75", label=bars)
+        axis.plot(panel["value"], panel["table"], color=BLUE, marker=".", label=model)
+        axis.set(title=panel["name"], xlabel=x, yscale="log", ylim=(1e-5, 1))
     axes[0, 0].set_ylabel("relative frequency")
     axes[0, -1].legend()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Figure:
+    """A photograph (H, W, 3), and beside it arrays (h, w) as heat maps, each with a colour bar of its own.
+
+    A scale ends at the 1st and the 99th percentile of its array, and has zero in its middle if the array
+    has negative values.
+    """
+    n, shape = 1 + len(arrays), picture.shape[0] / picture.shape[1]
+    side = min(3.6, 13 / n)
+    size = (side * n, side * shape + 0.75)
+    figure, axes = plt.subplots(2, n, figsize=size, height_ratios=(side * shape, 0.1), squeeze=False)
+    axes[0, 0].imshow(picture, interpolation="antialiased")
+    axes[0, 0].set_title("photograph")
+    axes[1, 0].set_axis_off()
+    for (axis, bar), (title, array) in zip(axes.T[1:], arrays.items(), strict=True):
+        low, high = np.percentile(array, (1, 99))
+        if low < 0:
+            low, high = -max(-low, high), max(-low, high)
+        image = axis.imshow(array, vmin=low, vmax=high)
+        axis.set_title(title)
+        figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
+    for axis in axes[0]:
+        axis.set_axis_off()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) -> Figure:
+    """A photograph (H, W, 3), and one value for each block of side x side pixels laid over it in grey.
+
+    The scale reaches from 0 to the 99th percentile of the values.
+
+    Args:
+        picture: uint8.
+        values: (h, w); the last row and column of blocks may reach over the border of the picture.
+        side: of a block, pixels.
+        label: what the values are.
+    """
+    height, width = picture.shape[:2]
+    side_by_side = {"figsize": (10.4, 4.9 * height / width + 0.3), "width_ratios": (1, 1, 0.03)}
+    figure, (left, right, bar) = plt.subplots(1, 3, **side_by_side)
+    left.imshow(picture, interpolation="antialiased")
+    left.set_title("photograph")
+    right.imshow(picture.mean(2), cmap="gray", vmin=-64, vmax=320, interpolation="antialiased")
+    extent = (-0.5, values.shape[1] * side - 0.5, values.shape[0] * side - 0.5, -0.5)
+    high = np.percentile(values, 99)
+    image = right.imshow(values, extent=extent, alpha=0.75, vmin=0, vmax=high)
+    right.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), title=label)
+    for axis in (left, right):
+        axis.set_axis_off()
+    figure.colorbar(image, cax=bar, extend="max")
+    return figure
+
+
+@plt.rc_context(STYLE)
+def number_grids(
+    grids: Mapping[str, np.ndarray], framed: Mapping[str, np.ndarray] | None = None, numbers: bool = True
+) -> Figure:
+    """Small arrays (h, w) of integers as coloured cells, a panel each, with the number in every cell.
+
+    Args:
+        grids: title -> array; light is large, each panel on its own scale.
+        framed: title -> bool (h, w), the cells drawn with a frame.
+        numbers: whether the numbers are written.
+    """
+    widths = [np.shape(grid)[1] for grid in grids.values()]
+    tallest = max(np.shape(grid)[0] for grid in grids.values())
+    unit = min(0.55, 12 / sum(widths))
+    size = (unit * sum(widths) + 0.4 * len(grids), unit * tallest + 0.5)
+    figure, axes = plt.subplots(1, len(grids), figsize=size, width_ratios=widths, squeeze=False)
+    for axis, (title, grid) in zip(axes[0], grids.items(), strict=True):
+        axis.imshow(grid, alpha=0.8)
+        axis.set_title(title)
+        middle = (np.min(grid) + np.max(grid)) / 2
+        for (y, x), value in np.ndenumerate(grid) if numbers else ():
+            colour = "black" if value >= middle else "white"
+            axis.text(x, y, str(value), ha="center", va="center", color=colour, fontsize=8)
+        for y, x in np.argwhere(framed[title]) if framed and title in framed else ():
+            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=VERMILLION, linewidth=2.2)
+            axis.add_patch(frame)
+        axis.set_axis_off()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digits: int = 2) -> Figure:
+    """A horizontal bar for each row, its columns end to end and their sum, rounded, at the end.
+
+    Args:
+        rows: the table, drawn from top to bottom; a missing value counts as 0.
+        name: the column that names a bar.
+        columns: which columns are drawn.
+        label: what they are and in which unit.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.1))
+    names = [str(row[name]) for row in rows]
+    ends = np.zeros(len(rows))
+    for i, column in enumerate(columns):
+        values = np.array([row.get(column) or 0.0 for row in rows], dtype=float)
+        shade = {"color": COLOURS[i], "hatch": (None, "///", "...", "xx")[i % 4], "edgecolor": "white"}
+        axis.barh(names, values, left=ends, height=0.65, label=column, **shade)
+        ends += values
+    for k, end in enumerate(ends):
+        axis.text(end, k, f" {end:.{digits}f}", va="center")
+    axis.set(xlabel=label, xlim=(0, 1.1 * ends.max()))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    if len(columns) > 1:
+        figure.legend(loc="outside upper center", ncols=len(columns))
     return figure
 
 

@@ -8,25 +8,31 @@ from pathlib import Path
 
 import torch
 
-from codec_lib import __version__, codec, datasets, evaluation
+from codec_lib import __version__, codec, datasets, evaluation, weight_files
 from codec_lib.codec import Codec
 from codec_lib.errors import BadData
 from codec_lib.files import write_bytes
 from codec_lib.runs import Run
 
 
-def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
+def release(run: Run, folder: Path, progress: bool = True, source_card: dict | None = None) -> tuple[Path, dict]:
     """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
 
     The card tells the settings, the compute, the versions, the last validation, and bpp and PSNR on
     Kodak from files, where Kodak is on this machine.
+
+    Args:
+        run: the finished run.
+        folder: where to write.
+        progress: show a bar.
+        source_card: the card of the weights that the run began from; what was done before goes into the new card.
 
     Returns:
         The weight file's path and the card.
     """
     settings = run.settings
     frozen = codec.freeze(run.average, settings.preset, settings.lmbda)
-    path = codec.weights_path(settings.model, settings.preset, frozen.quality, folder)
+    path = weight_files.path_of(settings.model, settings.preset, frozen.quality, folder)
     card = {
         "name": path.stem,
         **{k: v for k, v in asdict(settings).items() if k not in ("steps", "epochs", "minutes", "precision")},
@@ -34,6 +40,7 @@ def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
         "minutes": round(run.seconds / 60, 1),
         "precision": str(run.dtype).removeprefix("torch."),
         "started_from": run.started_from,
+        "before": _history(source_card),
         "device": _device(run.device),
         "versions": {"codec_lib": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -43,9 +50,22 @@ def release(run: Run, folder: Path, progress: bool = True) -> tuple[Path, dict]:
         "loss_curve": [{k: row[k] for k in ("step", "minutes", "val_loss")} for row in run.rows],
         "kodak": _kodak(frozen, progress),
     }
-    frozen.save(path)
+    weight_files.save(frozen, path)
     write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return path, card
+
+
+_STAGE = (
+    "name", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "average", "prior_only", "steps", "minutes",
+    "precision", "device", "started_from", "digest",
+)  # fmt: skip
+
+
+def _history(card: dict | None) -> list[dict]:
+    """The runs that led to some weights, the oldest first."""
+    if card is None:
+        return []
+    return [*card.get("before", []), {name: card[name] for name in _STAGE if name in card}]
 
 
 def _kodak(frozen: Codec, progress: bool) -> dict | None:
@@ -63,13 +83,22 @@ def _device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
-def read_card(model: str, preset: str, quality: int, folder: Path = codec.WEIGHTS) -> dict:
+def read_card(model: str, preset: str, quality: int, folder: Path = weight_files.WEIGHTS) -> dict:
     """The card of a weight file.
 
     Raises:
         BadData: there is none, or it is damaged.
     """
-    path = codec.weights_path(model, preset, quality, folder).with_suffix(".json")
+    return read_card_of(weight_files.path_of(model, preset, quality, folder))
+
+
+def read_card_of(weights: Path) -> dict:
+    """The card beside a weight file.
+
+    Raises:
+        BadData: there is none, or it is damaged.
+    """
+    path = weights.with_suffix(".json")
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -35,6 +35,7 @@ class Settings:
     precision: str = "auto"
     compile: bool = False
     average: float = 0.998
+    prior_only: bool = False
 
 
 class Run:
@@ -44,6 +45,9 @@ class Run:
         self.settings, self.device, self.rank = settings, device, rank
         self.started_from: str | None = None
         self.model = model.to(device)
+        if settings.prior_only:
+            self.model.g_a.requires_grad_(False)
+            self.model.g_s.requires_grad_(False)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.Adam(parameter_groups(self.model, settings.lr))
         self.step, self.seconds = 0, 0.0
@@ -103,8 +107,9 @@ class Run:
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
     """Densities learn ten times as fast: their few parameters see every symbol."""
-    density = [p for name, p in model.named_parameters() if name.startswith("density")]
-    rest = [p for name, p in model.named_parameters() if not name.startswith("density")]
+    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    density = [p for name, p in learned if name.startswith("density")]
+    rest = [p for name, p in learned if not name.startswith("density")]
     return [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
 
 

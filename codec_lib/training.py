@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from codec_lib import datasets, models, tables
+from codec_lib import datasets, initialisation, models, tables
 from codec_lib.codec import Codec
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
@@ -29,23 +29,35 @@ SAVE_EVERY = 120  # seconds between checkpoints
 
 
 class Loss(nn.Module):
-    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
+    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it.
 
-    def __init__(self, model: nn.Module, lmbda: float):
+    If the prior alone is trained, the loss is the bpp; nothing is synthesised and the MSE is not a number.
+    """
+
+    def __init__(self, model: nn.Module, lmbda: float, prior_only: bool = False):
         super().__init__()
-        self.model, self.lmbda = model, lmbda
+        self.model, self.lmbda, self.prior_only = model, lmbda, prior_only
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
+        if self.prior_only:
+            with torch.no_grad():
+                y = self.model.g_a(x).float()
+            bpp = bits_per_pixel(self.model.code(y)[1], x)
+            return bpp, bpp, bpp.detach() * math.nan
         return rate_distortion(self.model(x), x, self.lmbda)
 
 
 def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth seed has it."""
-    pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    bpp = sum(bits.sum() for bits in prediction.bits.values()) / pixels
+    bpp = bits_per_pixel(prediction.bits, x)
     mse = (prediction.x_hat.float() - x).square().mean()
     return lmbda * 255**2 * mse + bpp, bpp, mse
+
+
+def bits_per_pixel(bits: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The mean over a batch (B, 3, H, W) of what the streams cost, scalar."""
+    return sum(b.sum() for b in bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
 
 
 class _Numbers(Sampler):
@@ -187,12 +199,13 @@ def _make_folder(out: Path) -> None:
 
 def _start(run: Run, crops: datasets.RandomCrops, source: Codec | None) -> None:
     settings = run.settings
+    sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
+    sample = sample.to(run.device).float() / 255
     if source is not None:
-        models.carry_over(run.model, source.network, settings.lmbda, source.lmbda)
+        initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
         run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
     else:
-        sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
-        models.initialise(run.model, sample.to(run.device).float() / 255, settings.lmbda)
+        initialisation.initialise(run.model, sample, settings.lmbda)
     run.average.load_state_dict(run.model.state_dict())
 
 
@@ -233,7 +246,7 @@ def _loop(
     out: Path, world: int, progress: bool,
 ) -> None:  # fmt: skip
     settings, device, rank = run.settings, run.device, run.rank
-    loss_of: nn.Module = Loss(run.model, settings.lmbda)
+    loss_of: nn.Module = Loss(run.model, settings.lmbda, settings.prior_only)
     if settings.compile:
         loss_of = torch.compile(loss_of)
     if world > 1:
@@ -258,7 +271,7 @@ def _loop(
                 loss, bpp, mse = loss_of(x)
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+            nn.utils.clip_grad_norm_([p for p in run.model.parameters() if p.requires_grad], 1.0)
             run.optimiser.step()
             run.step += 1
             run.update_average()
@@ -267,7 +280,8 @@ def _loop(
             validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
             if not validates and run.step % 10:
                 continue
-            figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
+            figures = {"loss": loss.item(), "bpp": bpp.item()}
+            figures |= {} if settings.prior_only else {"psnr": psnr_from_mse(mse.item())}
             if not math.isfinite(figures["loss"]):
                 raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
             bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)

@@ -11,6 +11,10 @@
 
 `g_s` mirrors `g_a`, the KLT transposed. The linear path and y stay in float32; the rest runs in
 whatever autocast chooses.
+
+The hyper-transforms h_a and h_s are the same in both styles but for their widths:
+
+    y --conv3--relu--conv5 /2--relu--conv5 /2-- z --Q-- z_hat --deconv5 x2--relu--deconv5 x2--relu--conv3-- psi
 """
 
 import torch
@@ -43,6 +47,21 @@ def paper_synthesis(N: int, M: int) -> nn.Sequential:
         _deconv(M, N), GDN(N, inverse=True), _deconv(N, N), GDN(N, inverse=True),
         _deconv(N, N), GDN(N, inverse=True), _deconv(N, 3),
     )  # fmt: skip
+
+
+def hyper_analysis(i: int, N: int) -> nn.Sequential:
+    """h_a of Balle et al. 2018, fig. 4: (B, i, h, w) -> (B, N, ceil(h / 4), ceil(w / 4))."""
+    down = [nn.Conv2d(N, N, 5, stride=2, padding=2) for _ in range(2)]
+    return nn.Sequential(nn.Conv2d(i, N, 3, padding=1), nn.ReLU(), down[0], nn.ReLU(), down[1])
+
+
+def hyper_synthesis(N: int, widths: tuple[int, int], o: int) -> nn.Sequential:
+    """h_s of Balle et al. 2018, fig. 4, without its last ReLU: (B, N, h, w) -> (B, o, 4 h, 4 w).
+
+    ReLU throughout (Minnen et al. 2018 have leaky ones), which is exact on a grid of integers.
+    """
+    a, b = widths
+    return nn.Sequential(_deconv(N, a), nn.ReLU(), _deconv(a, b), nn.ReLU(), nn.Conv2d(b, o, 3, padding=1))
 
 
 class _Mix(nn.Module):

@@ -1,0 +1,152 @@
+"""Where a training run starts: near a classical transform codec, or from weights trained before."""
+
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec_lib import transforms
+from codec_lib.densities import UnivariateDensity, fit
+from codec_lib.models import FactorizedPrior, Model, ScaleHyperprior
+from codec_lib.quantization import add_noise
+
+
+def initialise(model: Model, x: Tensor, lmbda: float) -> None:
+    """Start a model near a classical transform codec of the photographs x (n, 3, H, W) in [0, 1].
+
+    The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda. At high
+    rate a step d costs -log2 d bits and d^2 / 12 of squared error a coefficient, of which the MSE is
+    the mean over three samples a pixel, so the optimum is d^2 = 18 / (lmbda ln 2) on the 0..255
+    scale. Then the priors are fitted to the latents. The paper's style keeps torch's random start.
+    """
+    if model.size.style != "compact":
+        return
+    step = (18 / (lmbda * math.log(2))) ** 0.5
+    transforms.initialise_as_klt(model.g_a, model.g_s, x, step)
+    _initialise_prior(model, x)
+
+
+@torch.no_grad()
+def _initialise_prior(model: Model, x: Tensor) -> None:
+    y = model.g_a(x)
+    if isinstance(model, FactorizedPrior):
+        _fit_density(model.density_y, y)
+        return
+    model.inv_scale.fill_(1.0)
+    _start_hyper_transforms(model, y)
+    _fit_density(model.density_z, model.h_a(model.side_input(y)))
+
+
+def _start_hyper_transforms(model: Model, y: Tensor) -> None:
+    """Make z the principal components of local log-amplitudes, and psi the scales that follow from them.
+
+    From a random start z collapses: before h_s has learned to use it, it only costs bits, so h_a learns
+    to send nothing, and the model is stuck with one scale a channel. Here the first K channels carry,
+    through the layers there are, averages of 4x4 positions of K components of log2(1 + |y|); a bias
+    keeps them positive on the way, where ReLU leaves them alone. The last layer turns them into log2
+    of the scale by least squares. All other channels start at random, and with no effect.
+    """
+    M, N = model.size.M, model.size.N
+    K = min(M, N // 2)
+    blocks = F.avg_pool2d(model.side_input(y)[:, :M], 4)
+    mean, basis, deviation = transforms.principal_components(blocks.permute(0, 2, 3, 1).flatten(0, 2), K)
+    shift = (6 * deviation + 1).float()  # positive, but for rare outliers
+    project, first, second = (layer for layer in model.h_a if isinstance(layer, nn.Conv2d))
+    project.weight[:K] = 0.0
+    project.weight[:K, :M, 1, 1] = basis.float()
+    project.bias[:K] = shift - (basis @ mean).float()
+    average = torch.tensor([0.0, 0.0, 0.5, 0.5, 0.0])  # of positions 2 i and 2 i + 1
+    _pass_on(first, K, average[:, None] * average)
+    second.weight.zero_()
+    second.bias.zero_()
+    _pass_on(second, K, average[:, None] * average)
+    second.bias[:K] = -shift
+
+    up1, up2, last = (layer for layer in model.h_s if not isinstance(layer, nn.ReLU))
+    repeat = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])  # to positions 2 i and 2 i + 1
+    _pass_on(up1, K, repeat[:, None] * repeat)
+    up1.bias[:K] = shift
+    _pass_on(up2, K, repeat[:, None] * repeat)
+    if not isinstance(model, ScaleHyperprior):
+        _pass_on(last, K, torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+        for layer in model.entropy_parameters[:-1]:
+            if isinstance(layer, nn.Conv2d):
+                _pass_on(layer, K, torch.ones(1, 1))
+        last = model.entropy_parameters[-1]
+    # Least squares: z_hat, repeated, against half the log2 of the energy around each position.
+    z = torch.round(model.h_a(model.side_input(y))[:, :K])
+    z = z.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, : y.shape[2], : y.shape[3]]
+    energy = F.avg_pool2d(y.square(), 3, stride=1, padding=1, count_include_pad=False)
+    target = (energy + 1 / 12).log2() / 2
+    z, target = (t.permute(0, 2, 3, 1).flatten(0, 2).double() for t in (z, target))
+    inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+    ridge = len(z) * 1e-3 * torch.eye(K + 1, dtype=torch.float64)
+    solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target).float()  # (K + 1, M)
+    last.weight.zero_()
+    last.bias.zero_()
+    last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = solution[:K].T
+    last.bias[-M:] = solution[K] - shift @ solution[:K]
+
+
+def _pass_on(layer: nn.Module, K: int, kernel: Tensor) -> None:
+    """Let each of the first K channels be the kernel's average of itself, and of no other."""
+    axes = (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)
+    weight = layer.weight.permute(*axes, 2, 3)  # (o, i, k, k), a view
+    weight[:K] = 0.0
+    weight[range(K), range(K)] = kernel
+    layer.bias[:K] = 0.0
+
+
+@torch.enable_grad()
+def _fit_density(density: UnivariateDensity, latent: Tensor) -> None:
+    samples = latent.detach().transpose(0, 1).flatten(1)  # (channels, n)
+    density.initialise((3 * samples.std(1)).clamp(min=0.5))
+    samples = samples[:, torch.randperm(samples.shape[1])[:2048]]
+    fit(density, lambda: -density.log_prob(add_noise(samples)).mean(), steps=200, lr=2e-2)
+
+
+@torch.no_grad()
+def carry_over(model: Model, source: Model, lmbda: float, old_lmbda: float, x: Tensor | None = None) -> None:
+    """Start a model at lmbda from one of the same transforms trained at old_lmbda.
+
+    From a model of the same networks everything is taken; else the transforms are, and the prior starts
+    afresh on the photographs x (n, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: the transforms' sizes differ, or x is needed and missing.
+    """
+    if replace(model.size, N=0) != replace(source.size, N=0) or (
+        model.size.style == "paper" and (model.size.N != source.size.N)
+    ):
+        raise ValueError(f"cannot carry weights from {source.size} to {model.size}")
+    gain = (lmbda / old_lmbda) ** 0.5
+    if model.size == source.size and model.state_dict().keys() == source.state_dict().keys():
+        model.load_state_dict(source.state_dict())
+        transforms.rescale_latent(model.g_a, model.g_s, gain)
+        _rescale_prior(model, gain)
+        return
+    if x is None:
+        raise ValueError(f"a {model.name} model needs photographs to start from a {source.name} model")
+    model.g_a.load_state_dict(source.g_a.state_dict())
+    model.g_s.load_state_dict(source.g_s.state_dict())
+    transforms.rescale_latent(model.g_a, model.g_s, gain)
+    _initialise_prior(model, x)
+
+
+def _rescale_prior(model: Model, gain: float) -> None:
+    """The prior of gain * y."""
+    if isinstance(model, FactorizedPrior):
+        model.density_y.rescale(gain)
+        return
+    model.inv_scale.div_(gain)
+    M = model.size.M
+    if isinstance(model, ScaleHyperprior):
+        model.h_s[-1].bias.add_(math.log2(gain))
+        return
+    last = model.entropy_parameters[-1]
+    model.context.weight.div_(gain)
+    last.weight[:M].mul_(gain)
+    last.bias[:M].mul_(gain)
+    last.bias[M:].add_(math.log2(gain))

@@ -1,0 +1,71 @@
+"""Where the time goes at the papers' sizes, whose weights need not be trained to be timed."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from codec_lib import bitstream, codec, images, models
+from codec_lib.codec import Codec
+from codec_lib.models import FactorizedPrior, ScaleHyperprior
+
+_SPREAD = (3.0, -3.0)
+"""log2 of the standard deviations of the latent's channels, first to last, as trained models have them."""
+
+
+@torch.no_grad()
+def stand_in(name: str, pixels: np.ndarray, seed: int = 0) -> Codec:
+    """A codec of the papers' low-rate size with random weights, but with as much to code as a trained one.
+
+    The latent's channels are scaled to standard deviations from 8 down to 1/8 on the picture given,
+    uint8 (H, W, 3), and the prior predicts them so. It takes the time of a trained codec, and nothing else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.make(name, "paper", models.LMBDAS[0])
+    log2_scale = torch.linspace(*_SPREAD, model.size.M)
+    last = model.g_a[-1]
+    x = images.pad(images.to_tensor(pixels), model.downscale)
+    y = model.g_a(x)
+    gain = torch.exp2(log2_scale) / y.std((0, 2, 3))
+    last.weight.mul_(gain[:, None, None, None])
+    last.bias.copy_((last.bias - y.mean((0, 2, 3))) * gain)
+    if isinstance(model, FactorizedPrior):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.density_y.initialise(2 * torch.exp2(log2_scale))
+    else:
+        predicts = model.h_s[-1] if isinstance(model, ScaleHyperprior) else model.entropy_parameters[-1]
+        predicts.weight.mul_(0.1)
+        predicts.bias[-model.size.M :] = log2_scale
+    return codec.freeze(model.eval(), "paper", models.LMBDAS[0])
+
+
+def least(function: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds of the fastest of several calls; the others were disturbed."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, float]:
+    """Seconds from pixels to bytes and back, and of that the two transforms and all between latent and bytes."""
+    data = frozen.encode(pixels)
+    frozen.decode(data)
+    symbols, container = frozen.analyse(pixels), bitstream.unpack(data)
+    x = images.pad(images.to_tensor(pixels), frozen.network.downscale).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
+        g_a, g_s = least(lambda: frozen.network.g_a(x), repeats), least(lambda: frozen.network.g_s(y_hat), repeats)
+    return {
+        "encode": least(lambda: frozen.encode(pixels), repeats),
+        "decode": least(lambda: frozen.decode(data), repeats),
+        "g_a": g_a,
+        "g_s": g_s,
+        "latent to bytes": least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats),
+        "bytes to latent": least(lambda: frozen.read_symbols(container), repeats),
+    }
