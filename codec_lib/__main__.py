@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from codec_lib.errors import BadData, CodecError, Unsupported
@@ -104,25 +105,31 @@ def info(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     from codec_lib import models, training, weight_files
-    from codec_lib.release import release
+    from codec_lib.release import read_card_of, release
     from codec_lib.runs import Settings
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0
     names = Settings.__dataclass_fields__
     settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
-    source = weight_files.read(args.start) if args.start else None
-    if source is not None and (source.model, source.network.size) != (
-        settings.model,
-        models.preset(settings.preset, settings.lmbda, settings.model),
-    ):
-        raise Unsupported(f"{args.start} holds another model or other sizes than those to be trained.")
+    source, source_card = None, None
+    if args.start:
+        source = weight_files.read(args.start)
+        sizes = models.preset(settings.preset, settings.lmbda, settings.model)
+        if _of_transforms(source.network.size) != _of_transforms(sizes):
+            raise Unsupported(f"{args.start} holds transforms of other sizes than those to be trained.")
+        source_card = read_card_of(args.start) if args.start.with_suffix(".json").is_file() else None
     run = training.train(settings, args.out, args.resume, source, progress=not args.quiet)
     if run.rank == 0:
-        path, card = release(run, args.out, progress=not args.quiet)
+        path, card = release(run, args.out, progress=not args.quiet, source_card=source_card)
         measured = card["kodak"] or {}
         kodak = f"; Kodak {measured['bpp']:.3f} bpp, {measured['psnr']:.2f} dB" if measured else ""
         print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
+
+
+def _of_transforms(size):
+    """The sizes of a preset that g_a and g_s have; in the compact style N is of the prior alone."""
+    return size if size.style == "paper" else replace(size, N=0)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -221,7 +228,10 @@ def parser() -> argparse.ArgumentParser:
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
     )
     p.add_argument("--compile", action="store_true", help="use torch.compile")
-    p.add_argument("--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any lmbda")
+    p.add_argument(
+        "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
+    )
+    p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -2,8 +2,10 @@
 
 From pixels to bytes and back:
 
-    pixels --images.pad--g_a--quantization.round_to-- symbols --entropy_coding.Writer--bitstream.pack-- bytes
-    bytes --bitstream.unpack--entropy_coding.Reader-- symbols --g_s--images.crop-- pixels
+    pixels --images.pad--g_a-- y --h_a--quantization.round_to-- z        (a factorized prior has no z)
+    z, y --walk: exact.predict, round_to, entropy_coding.Writer-- streams --bitstream.pack-- bytes
+    bytes --bitstream.unpack-- streams --walk: exact.predict, entropy_coding.Reader-- y_hat
+    y_hat --g_s--images.crop-- pixels
 """
 
 import hashlib

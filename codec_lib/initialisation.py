@@ -35,6 +35,8 @@ def _initialise_prior(model: Model, x: Tensor) -> None:
         _fit_density(model.density_y, y)
         return
     model.inv_scale.fill_(1.0)
+    if model.size.style == "paper":  # h_a sees signed y there; it keeps torch's random start
+        return
     _start_hyper_transforms(model, y)
     _fit_density(model.density_z, model.h_a(model.side_input(y)))
 
@@ -112,7 +114,7 @@ def carry_over(model: Model, source: Model, lmbda: float, old_lmbda: float, x: T
     """Start a model at lmbda from one of the same transforms trained at old_lmbda.
 
     From a model of the same networks everything is taken; else the transforms are, and the prior starts
-    afresh on the photographs x (n, 3, H, W) in [0, 1].
+    afresh on the photographs x (n, 3, H, W) in [0, 1] (in the paper's style at random).
 
     Raises:
         ValueError: the transforms' sizes differ, or x is needed and missing.

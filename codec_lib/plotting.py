@@ -233,11 +233,11 @@ def histograms(
 
 
 @plt.rc_context(STYLE)
-def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Figure:
+def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray], together: int = 1) -> Figure:
     """A photograph (H, W, 3), and beside it arrays (h, w) as heat maps, each with a colour bar of its own.
 
     A scale ends at the 1st and the 99th percentile of its array, and has zero in its middle if the array
-    has negative values.
+    has negative values. The first `together` arrays have the scale of the first.
     """
     n, shape = 1 + len(arrays), picture.shape[0] / picture.shape[1]
     side = min(3.6, 13 / n)
@@ -246,10 +246,11 @@ def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Figure:
     axes[0, 0].imshow(picture, interpolation="antialiased")
     axes[0, 0].set_title("photograph")
     axes[1, 0].set_axis_off()
-    for (axis, bar), (title, array) in zip(axes.T[1:], arrays.items(), strict=True):
-        low, high = np.percentile(array, (1, 99))
-        if low < 0:
-            low, high = -max(-low, high), max(-low, high)
+    for k, ((axis, bar), (title, array)) in enumerate(zip(axes.T[1:], arrays.items(), strict=True)):
+        if k == 0 or k >= together:
+            low, high = np.percentile(array, (1, 99))
+            if low < 0:
+                low, high = -max(-low, high), max(-low, high)
         image = axis.imshow(array, vmin=low, vmax=high)
         axis.set_title(title)
         figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
@@ -271,7 +272,7 @@ def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) ->
         label: what the values are.
     """
     height, width = picture.shape[:2]
-    side_by_side = {"figsize": (10.4, 4.9 * height / width + 0.3), "width_ratios": (1, 1, 0.03)}
+    side_by_side = {"figsize": (10.4, 4.9 * height / width + 0.4), "width_ratios": (1, 1, 0.03)}
     figure, (left, right, bar) = plt.subplots(1, 3, **side_by_side)
     left.imshow(picture, interpolation="antialiased")
     left.set_title("photograph")
@@ -288,31 +289,37 @@ def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) ->
 
 @plt.rc_context(STYLE)
 def number_grids(
-    grids: Mapping[str, np.ndarray], framed: Mapping[str, np.ndarray] | None = None, numbers: bool = True
+    grids: Mapping[str, np.ndarray],
+    framed: Mapping[str, np.ndarray],
+    numbers: bool = True,
+    label: str | None = None,
 ) -> Figure:
     """Small arrays (h, w) of integers as coloured cells, a panel each, with the number in every cell.
 
     Args:
-        grids: title -> array; light is large, each panel on its own scale.
+        grids: title -> array; light is large.
         framed: title -> bool (h, w), the cells drawn with a frame.
         numbers: whether the numbers are written.
+        label: what a colour bar shows, on one scale for all panels; without it each has its own, and no bar.
     """
-    widths = [np.shape(grid)[1] for grid in grids.values()]
-    tallest = max(np.shape(grid)[0] for grid in grids.values())
-    unit = min(0.55, 12 / sum(widths))
-    size = (unit * sum(widths) + 0.4 * len(grids), unit * tallest + 0.5)
-    figure, axes = plt.subplots(1, len(grids), figsize=size, width_ratios=widths, squeeze=False)
-    for axis, (title, grid) in zip(axes[0], grids.items(), strict=True):
-        axis.imshow(grid, alpha=0.8)
+    arrays = [np.asarray(grid) for grid in grids.values()]
+    widths = [array.shape[1] for array in arrays]
+    unit = min(0.5, 12 / sum(widths))
+    size = (unit * sum(widths) + 0.4 * len(arrays), unit * max(len(array) for array in arrays) + 0.6)
+    figure, axes = plt.subplots(1, len(arrays), figsize=size, width_ratios=widths, squeeze=False)
+    limits = {"vmin": 0, "vmax": max(array.max() for array in arrays)} if label else {}
+    for axis, title, array in zip(axes[0], grids, arrays, strict=True):
+        image = axis.imshow(array, **limits)
         axis.set_title(title)
-        middle = (np.min(grid) + np.max(grid)) / 2
-        for (y, x), value in np.ndenumerate(grid) if numbers else ():
-            colour = "black" if value >= middle else "white"
-            axis.text(x, y, str(value), ha="center", va="center", color=colour, fontsize=8)
-        for y, x in np.argwhere(framed[title]) if framed and title in framed else ():
-            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=VERMILLION, linewidth=2.2)
+        for (y, x), value in np.ndenumerate(array) if numbers else ():
+            colour = "black" if 2 * value > array.min() + array.max() else "white"
+            axis.text(x, y, str(value), ha="center", va="center", color=colour, fontsize=9)
+        for y, x in np.argwhere(framed[title]):
+            frame = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=VERMILLION, linewidth=2)
             axis.add_patch(frame)
         axis.set_axis_off()
+    if label:
+        figure.colorbar(image, ax=axes, label=label, fraction=0.03, aspect=15, shrink=0.85)
     return figure
 
 

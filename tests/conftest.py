@@ -1,4 +1,4 @@
-"""What several test files share: photographs, a small fitted model, and repeatable property tests."""
+"""What several test files share: photographs, small fitted models, and repeatable property tests."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from codec_lib import codec, datasets, entropy_coding, images, models
+from codec_lib import codec, datasets, entropy_coding, images, initialisation, models, weight_files
 from codec_lib.errors import BadData
 
 # No deadline: the first call of a torch operator is slow. The same examples each time.
@@ -16,6 +16,14 @@ settings.register_profile("codecbook", deadline=None, derandomize=True, database
 settings.load_profile("codecbook")
 
 TINY_LMBDA = 0.025
+
+PAIRS = [
+    (name, coder)
+    for name, model in models.MODELS.items()
+    for coder in entropy_coding.CODERS
+    if coder == "constriction" or not model.order.many
+]
+"""Each model with each entropy coder that it can use: torchac keeps no state, so it cannot serve joint."""
 
 
 @pytest.fixture(scope="session")
@@ -34,16 +42,33 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(crops: Tensor) -> models.FactorizedPrior:
-    """A factorized prior of the tiny preset, KLT and densities fitted to `crops`; evaluation mode.
+def tiny_models(crops: Tensor) -> dict[str, models.Model]:
+    """Each kind of model in the tiny preset, KLT and priors fitted to `crops`; evaluation mode.
 
-    It stands for every trained model in the fast tests. Use `copy.deepcopy` before changing it.
+    They stand for trained models in the fast tests. Use `copy.deepcopy` before changing one.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = models.make("factorized", "tiny", TINY_LMBDA)
-        models.initialise(model, crops, TINY_LMBDA)
-    return model.eval()
+    made = {}
+    for name in models.MODELS:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made[name] = models.make(name, "tiny", TINY_LMBDA).eval()
+            initialisation.initialise(made[name], crops, TINY_LMBDA)
+            let_the_context_speak(made[name])
+    return made
+
+
+@torch.no_grad()
+def let_the_context_speak(model: models.Model) -> None:
+    """Means and scales that depend on context and z a little; a fresh model's means are zero."""
+    if model.name != "factorized":
+        last = model.h_s[-1] if model.name == "hyperprior" else model.entropy_parameters[-1]
+        last.weight.add_(0.05 * torch.randn_like(last.weight))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_models: dict[str, models.Model]) -> models.FactorizedPrior:
+    """The factorized prior of `tiny_models`."""
+    return tiny_models["factorized"]
 
 
 @pytest.fixture(scope="session")
@@ -58,29 +83,58 @@ def kodak() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_codecs(tiny_model: models.FactorizedPrior) -> list[codec.Codec]:
-    """`tiny_model` carried to the four rate points and frozen; index 0 is quality 1."""
-    codecs = []
-    for lmbda in models.LMBDAS:
-        carried = models.make("factorized", "tiny", lmbda)
-        models.carry_over(carried, tiny_model, lmbda, TINY_LMBDA)
-        codecs.append(codec.freeze(carried, "tiny", lmbda))
-    return codecs
+def codecs(tiny_models: dict[str, models.Model]) -> dict[str, codec.Codec]:
+    """`tiny_models`, frozen: quality 3."""
+    return {name: codec.freeze(model, "tiny", TINY_LMBDA) for name, model in tiny_models.items()}
+
+
+@pytest.fixture(scope="session", params=models.MODELS)
+def each_codec(request, codecs: dict[str, codec.Codec]) -> codec.Codec:
+    """The codec of each kind of model in turn."""
+    return codecs[request.param]
+
+
+@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+def pair(request, codecs: dict[str, codec.Codec]) -> tuple[codec.Codec, str]:
+    """Each codec with each entropy coder that it can use."""
+    name, coder = request.param
+    return codecs[name], coder
 
 
 @pytest.fixture(scope="session")
-def weights(tiny_codecs: list[codec.Codec], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weight files of `tiny_codecs`, for `--weights`. Leave it as it is."""
-    folder = tmp_path_factory.mktemp("weights")
-    for quality, frozen in enumerate(tiny_codecs, start=1):
-        frozen.save(codec.weights_path("factorized", "tiny", quality, folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_codec(tiny_model: models.FactorizedPrior) -> codec.Codec:
+def tiny_codec(codecs: dict[str, codec.Codec]) -> codec.Codec:
     """`tiny_model`, frozen: quality 3."""
-    return codec.freeze(tiny_model, "tiny", TINY_LMBDA)
+    return codecs["factorized"]
+
+
+@pytest.fixture(scope="session")
+def tiny_codecs(tiny_models: dict[str, models.Model]) -> list[codec.Codec]:
+    """`tiny_model` carried to the four rate points and frozen; index 0 is quality 1."""
+    return [carried_to(lmbda, tiny_models["factorized"]) for lmbda in models.LMBDAS]
+
+
+def carried_to(lmbda: float, source: models.Model) -> codec.Codec:
+    """A tiny model at another rate point, frozen."""
+    model = models.make(source.name, "tiny", lmbda)
+    initialisation.carry_over(model, source, lmbda, TINY_LMBDA)
+    return codec.freeze(model, "tiny", lmbda)
+
+
+@pytest.fixture(scope="session")
+def weights(tiny_codecs, codecs, tiny_models, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weight files for `--weights`: `tiny_codecs`, and qualities 1 and 3 of the other models.
+
+    Leave it as it is.
+    """
+    folder = tmp_path_factory.mktemp("weights")
+    others = [name for name in models.MODELS if name != "factorized"]
+    for frozen in [
+        *tiny_codecs,
+        *(codecs[name] for name in others),
+        *(carried_to(models.LMBDAS[0], tiny_models[name]) for name in others),
+    ]:
+        weight_files.save(frozen, weight_files.path_of(frozen.model, "tiny", frozen.quality, folder))
+    return folder
 
 
 @pytest.fixture(params=entropy_coding.CODERS)

@@ -1,4 +1,4 @@
-"""The univariate densities: what must hold for any parameters, and that a fit fits."""
+"""The univariate densities: what must hold for any parameters, and that a fit fits; the Gaussian by quadrature."""
 
 import math
 from decimal import Decimal, localcontext
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate
+from scipy import integrate, stats
 
 from codec_lib import densities
 from codec_lib.densities import PiecewiseLinearDensity, UnivariateDensity
@@ -263,5 +263,128 @@ def test_piecewise_linear_fit_reaches_the_entropy():
     assert abs(curve[-1] - TWO_BUMPS_BITS) < 0.05
 
 
-def test_cross_entropy_of_fair_coins_is_one_bit():
-    assert densities.cross_entropy_bits(torch.full((10,), 0.5).log2()).item() == 1
+# --- the Gaussian conditional ---------------------------------------------------------------
+
+
+def log_mass(residual: float, scale: float) -> float:
+    """log of N(0, scale^2)'s mass on a unit bin around `residual`, by quadrature.
+
+    With a the bin's edge nearer to zero, in deviations, it is the density there times the integral of
+    exp(-a t - t^2 / 2) over the width of the bin, 1 / scale, which neither overflows nor vanishes.
+    """
+    a, width = (abs(residual) - 0.5) / scale, 1 / scale
+    last = min(width, 50 / a) if a > 0 else width
+    integral = integrate.fixed_quad(lambda t: np.exp(-a * t - t * t / 2), 0, last, n=100)[0]
+    return -a * a / 2 - math.log(2 * math.pi) / 2 + math.log(integral)
+
+
+def mass(residual: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """The same by scipy, where it does not vanish."""
+    return stats.norm.sf((abs(residual) - 0.5) / scale) - stats.norm.sf((abs(residual) + 0.5) / scale)
+
+
+RESIDUALS = [0.0, 0.3, -0.5, 1.0, -2.0, 7.25, 40.0, -300.0, 3e3, -3e4]
+LOG2_SCALES = [-3.0, -1.7, 0.0, 2.5, 5.0, 7.0]
+
+
+@pytest.mark.parametrize(("dtype", "relative", "absolute"), [(torch.float64, 1e-9, 1e-9), (torch.float32, 1e-5, 1e-4)])
+def test_the_gaussians_mass_on_a_bin_from_the_middle_to_far_tails(dtype, relative, absolute):
+    for log2_scale in LOG2_SCALES:
+        residual = torch.tensor(RESIDUALS, dtype=dtype)
+        log_p = densities.gaussian_log_prob(residual, torch.full_like(residual, log2_scale))
+        expected = [log_mass(r, 2.0**log2_scale) for r in RESIDUALS]
+        assert log_p.dtype == dtype
+        assert log_p.tolist() == pytest.approx(expected, rel=relative, abs=absolute)
+
+
+def test_the_gaussians_mass_near_its_mean_is_scipys():
+    residual, log2_scale = np.meshgrid(np.linspace(-4, 4, 33), np.linspace(-1, 7, 33))
+    log_p = densities.gaussian_log_prob(torch.from_numpy(residual), torch.from_numpy(log2_scale))
+    np.testing.assert_allclose(log_p, np.log(mass(residual, 2.0**log2_scale)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("log2_scale", LOG2_SCALES)
+def test_the_gaussians_bins_are_a_probability_distribution(log2_scale):
+    for mean in (0.0, 0.37):
+        residual = torch.arange(-2000.0, 2001, dtype=torch.float64) - mean
+        log_p = densities.gaussian_log_prob(residual, torch.full_like(residual, log2_scale))
+        assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-9)
+        mirrored = densities.gaussian_log_prob(-residual, torch.full_like(residual, log2_scale))
+        assert torch.equal(mirrored, log_p)
+
+
+def slopes(residual: float, log2_scale: float) -> tuple[float, float]:
+    """Derivatives of the cost, in single precision, with respect to both."""
+    given_values = [torch.tensor(v, requires_grad=True) for v in (residual, log2_scale)]
+    return tuple(g.item() for g in torch.autograd.grad(-densities.gaussian_log_prob(*given_values), given_values))
+
+
+@pytest.mark.parametrize("log2_scale", [*LOG2_SCALES, -3.5, 7.5])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("deviations", [50, 5_000, 240_000])
+def test_far_residuals_pull_the_mean_towards_them_and_the_scale_up(log2_scale, sign, deviations):
+    scale = 2.0 ** min(max(log2_scale, -3), 7)
+    to_residual, to_scale = slopes(sign * (0.5 + deviations * scale), log2_scale)
+    assert to_residual * sign * scale == pytest.approx(deviations, rel=0.06)  # as of r^2 / (2 scale^2)
+    expected = -(deviations**2) * math.log(2)
+    assert to_scale == (0 if log2_scale > 7 else pytest.approx(expected, rel=0.06))
+
+
+def test_gradients_are_the_derivatives():
+    residual = torch.tensor([0.3, -2.0, 7.25, 40.0, -300.0], dtype=torch.float64, requires_grad=True)
+    log2_scale = torch.tensor([-2.5, -1.0, 0.5, 3.0, 6.5], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(densities.gaussian_log_prob, (residual, log2_scale))
+
+
+def test_scales_are_bounded_with_a_gradient_that_leads_back():
+    residual = torch.tensor([0.0, 1.0, -4.0, 1e4])
+    for bound, beyond in ((-3.0, -50.0), (7.0, 50.0)):
+        at, past = (densities.gaussian_log_prob(residual, torch.full((4,), v)) for v in (bound, beyond))
+        assert torch.equal(at, past)
+    assert slopes(4.0, -9.0)[1] < 0 == slopes(0.0, -9.0)[1]  # below, one may only want to rise
+    assert slopes(0.0, 9.0)[1] > 0 == slopes(1e4, 9.0)[1]
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> list[tuple[float, int, np.ndarray]]:
+    """Of each table of the Gaussian: its scale, first symbol, and frequencies, the escape's last."""
+    tables = densities.gaussian_tables()
+    assert len(tables.widths) == densities.SCALES == 161
+    parts = np.split(tables.frequencies, np.cumsum(tables.widths)[:-1])
+    scales = [2.0 ** (-3 + k / 16) for k in range(densities.SCALES)]
+    return list(zip(scales, tables.offsets.tolist(), parts, strict=True))
+
+
+def test_gaussian_tables_are_symmetric_and_reach_as_far_as_they_must(gaussian):
+    assert gaussian[-1][0] == 128
+    for scale, offset, frequencies in gaussian:
+        inside = frequencies[:-1].astype(np.int64)
+        assert offset == -(len(inside) // 2)  # the middle is zero
+        assert np.abs(inside - inside[::-1]).max() <= 1
+        assert frequencies.sum() == 2**16 and frequencies.min() >= 1
+        assert 2 * stats.norm.sf((0.5 - offset) / scale) < 2**-15
+        assert len(frequencies) <= max(4, 4 * 4.3 * scale + 8)  # no more than padding makes it
+
+
+def cost(scale: float, offset: int, frequencies: np.ndarray) -> tuple[float, float]:
+    """Bits a symbol of N(0, scale^2) by the table, escapes at two bytes more, and its entropy."""
+    p = mass(offset + np.arange(len(frequencies) - 1), scale)
+    outside = 2 * stats.norm.sf((0.5 - offset) / scale)
+    bits = 16 - np.log2(frequencies)
+    return p @ bits[:-1] + outside * (bits[-1] + 16), -(p @ np.log2(p))
+
+
+def test_the_tables_cost_hardly_more_than_the_gaussian(gaussian):
+    """Least frequencies of 1 cost the narrowest tables some 2e-5 bits a symbol, and the widest up to 0.3 %."""
+    for scale, *table in gaussian:
+        bits, entropy = cost(scale, *table)
+        assert entropy < bits < entropy * (1.001 if scale < 40 else 1.003) + 3e-5
+
+
+def test_a_scale_between_two_tables_costs_hardly_more_either(gaussian):
+    excess = []
+    for scale, *table in gaussian[16:129]:  # from 1/4 to 32
+        for part in (-0.4, -0.2, 0.2, 0.4):  # of the way to the next table
+            bits, entropy = cost(scale * 2 ** (part / 16), *table)
+            excess.append(bits / entropy - 1)
+    assert 0 < max(excess) < 0.004 and np.mean(excess) < 0.001

@@ -38,9 +38,8 @@ def test_there_is_a_row_per_picture_with_all_columns(rows):
     assert [row["num_pixels"] for row in rows] == [171 * 189, 96 * 50]
 
 
-@pytest.mark.parametrize("coder", ["constriction", "torchac"])
-def test_rate_and_distortion_are_those_of_the_file(pictures, tiny_codecs, coder):
-    frozen = tiny_codecs[1]
+def test_rate_and_distortion_are_those_of_the_file(pictures, pair):
+    frozen, coder = pair
     for path, row in zip(pictures, evaluate(frozen, pictures, coder, progress=False), strict=True):
         pixels = images.read_image(path)[0]
         data = frozen.encode(pixels, coder)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from codec_lib import bitstream, codec, images
-from codec_lib.codec import Codec
+from codec_lib import bitstream, images, weight_files
+from codec_lib.codec import Codec, Symbols
 from codec_lib.entropy_coding import CODERS, Reader, Tables, Writer
+from codec_lib.models import MODELS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -47,53 +49,109 @@ def test_stream_of_hand_made_tables(coder):
 
 # --- whole files ----------------------------------------------------------------------------
 
+PAIRS = [
+    ("factorized", "constriction"), ("factorized", "torchac"), ("hyperprior", "constriction"),
+    ("hyperprior", "torchac"), ("joint", "constriction"), ("checkerboard", "constriction"),
+    ("checkerboard", "torchac"),
+]  # fmt: skip
+SHAPES = {"z": (16, 2, 2), "y": (12, 6, 7)}
+NAMES = ("photo", "outliers")
+
+
+def folder_of(model: str) -> Path:
+    return GOLDEN if model == "factorized" else GOLDEN / model
+
+
+def symbols_of(model: str, name: str) -> Symbols:
+    files = {"y": f"{name}.csv"} if model == "factorized" else {s: f"{name}-{s}.csv" for s in SHAPES}
+    return {
+        stream: np.loadtxt(folder_of(model) / file, np.int64, delimiter=",").astype(np.int32).reshape(SHAPES[stream])
+        for stream, file in files.items()
+    }
+
 
 @pytest.fixture(scope="module")
-def golden() -> Codec:
-    return codec.read(GOLDEN / "tiny.safetensors")
+def golden() -> dict[str, Codec]:
+    return {model: weight_files.read(folder_of(model) / "tiny.safetensors") for model in MODELS}
 
 
-def symbols_of(name: str) -> np.ndarray:
-    return np.loadtxt(GOLDEN / f"{name}.csv", np.int64, delimiter=",").astype(np.int32).reshape(12, 6, 7)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_golden_weights_have_the_digest_in_the_files(golden, model):
+    container = bitstream.unpack((folder_of(model) / "photo-constriction.cbk").read_bytes())
+    assert golden[model].digest[:8] == container.weights
 
 
-@pytest.mark.parametrize("name", ["photo", "outliers"])
-@pytest.mark.parametrize("coder", CODERS)
-def test_symbols_are_coded_byte_for_byte(golden, name, coder):
-    data = (GOLDEN / f"{name}-{coder}.cbk").read_bytes()
-    assert golden.write_symbols(symbols_of(name), 83, 101, coder) == data
+def test_both_formats_of_weights_are_among_them(golden):
+    kinds = {model: codec.stored["g_s.mixes.0.near1.weight"].dtype for model, codec in golden.items()}
+    assert kinds.pop("factorized") == torch.float16
+    assert set(kinds.values()) == {torch.int8}
 
 
-@pytest.mark.parametrize("name", ["photo", "outliers"])
-@pytest.mark.parametrize("coder", CODERS)
-def test_files_decode_to_their_symbols(golden, name, coder):
-    container = bitstream.unpack((GOLDEN / f"{name}-{coder}.cbk").read_bytes())
-    assert (container.model, container.quality, container.coder) == ("factorized", 3, coder)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("model, coder", PAIRS)
+def test_symbols_are_coded_byte_for_byte(golden, name, model, coder):
+    data = (folder_of(model) / f"{name}-{coder}.cbk").read_bytes()
+    assert golden[model].write_symbols(symbols_of(model, name), 83, 101, coder) == data
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("model, coder", PAIRS)
+def test_files_decode_to_their_symbols(golden, name, model, coder):
+    container = bitstream.unpack((folder_of(model) / f"{name}-{coder}.cbk").read_bytes())
+    assert (container.model, container.quality, container.coder) == (model, 3, coder)
     assert (container.height, container.width) == (83, 101)
-    np.testing.assert_array_equal(golden.read_symbols(container), symbols_of(name))
+    symbols, expected = golden[model].read_symbols(container), symbols_of(model, name)
+    assert list(symbols) == list(expected)
+    for stream in expected:
+        np.testing.assert_array_equal(symbols[stream], expected[stream])
 
 
-def test_outliers_are_far_out_and_beyond_every_table(golden):
-    symbols, tables = symbols_of("outliers"), golden.tables["y"]
-    assert {-(2**31), -(2**30), -30_000, 30_000, 2**30, 2**31 - 1} <= set(symbols.ravel().tolist())
+@pytest.mark.parametrize("model", MODELS)
+def test_outliers_are_far_out(model):
+    values = np.concatenate([v.ravel() for v in symbols_of(model, "outliers").values()])
+    assert {-(2**31), -(2**30), -30_000, 30_000, 2**30, 2**31 - 1} <= set(values.tolist())
+
+
+def test_outliers_lie_beyond_many_tables(golden):
+    symbols, tables = symbols_of("factorized", "outliers")["y"], golden["factorized"].tables["y"]
     below = symbols.min((1, 2)) < tables.offsets
     above = symbols.max((1, 2)) >= tables.offsets + tables.widths - 1
     assert below.sum() >= 6
     assert above.sum() >= 6
 
 
-@pytest.mark.parametrize("coder", CODERS)
-def test_pixels_stay_within_one_grey_level(golden, coder):
+@pytest.mark.parametrize("model", ["joint", "checkerboard"])
+def test_means_and_scales_vary(golden, model):
+    """Else these files would say little of the networks that predict them."""
+    symbols, seen = symbols_of(model, "photo"), []
+    rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+
+    def code(positions, mean, index):
+        seen.append((mean, index))
+        return rows[positions]
+
+    golden[model].walk(symbols["z"], 6, 7, code)
+    means, tables = (torch.cat(part) for part in zip(*seen, strict=True))
+    assert means.std() > 0.5
+    assert len(means.unique()) > 300
+    assert len(tables.unique()) > 30
+
+
+@pytest.mark.parametrize("model, coder", PAIRS)
+def test_pixels_stay_within_one_grey_level(golden, model, coder):
     """g_s may round otherwise on another machine, but it is the same function."""
-    decoded = golden.decode((GOLDEN / f"photo-{coder}.cbk").read_bytes()).astype(int)
-    expected, _ = images.read_image(GOLDEN / "photo-decoded.png")
+    decoded = golden[model].decode((folder_of(model) / f"photo-{coder}.cbk").read_bytes()).astype(int)
+    expected, _ = images.read_image(folder_of(model) / "photo-decoded.png")
     assert np.abs(decoded - expected).max() <= 1
     assert (decoded == expected).mean() > 0.99
 
 
-def test_the_symbols_are_those_of_the_photograph(golden):
+@pytest.mark.parametrize("model", MODELS)
+def test_the_symbols_are_those_of_the_photograph(golden, model):
     """Up to ties that another machine's g_a may break otherwise."""
     pixels, _ = images.read_image(GOLDEN / "photo.png")
-    difference = golden.analyse(pixels) - symbols_of("photo")
-    assert np.abs(difference).max() <= 1
-    assert (difference == 0).mean() > 0.98
+    symbols, expected = golden[model].analyse(pixels), symbols_of(model, "photo")
+    for stream in expected:
+        difference = symbols[stream] - expected[stream]
+        assert np.abs(difference).max() <= 1
+        assert (difference == 0).mean() > 0.98

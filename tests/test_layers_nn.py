@@ -1,10 +1,10 @@
-"""GDN against the formula of the paper, written out; the residual block."""
+"""GDN against the formula of the paper, written out; the residual block; what a masked convolution sees."""
 
 import numpy as np
 import pytest
 import torch
 
-from codec_lib.layers import GDN, ResidualBlock, compress
+from codec_lib.layers import GDN, MaskedConv2d, ResidualBlock, compress
 
 PEDESTAL = 2.0**-36
 
@@ -186,3 +186,54 @@ def test_a_residual_block_passes_float32_on_under_autocast():
         fresh, learned = block(x), randomised_block(4)(x)
     assert fresh.dtype == learned.dtype == torch.float32
     assert torch.equal(fresh, x)  # the path past the convolutions is never rounded to bfloat16
+
+
+def random_mask(k: int) -> torch.Tensor:
+    return torch.rand(k, k, generator=torch.Generator().manual_seed(k)) < 0.4
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@torch.no_grad()
+def test_a_masked_convolution_sees_just_what_its_mask_shows(k):
+    """Poked by a single one at a time, it answers with the weight there, or with nothing."""
+    mask = random_mask(k)
+    conv = MaskedConv2d(2, 3, mask)
+    for dy in range(k):
+        for dx in range(k):
+            for i in range(2):
+                x = torch.zeros(1, 2, k, k)
+                x[0, i, dy, dx] = 1
+                answer = conv(x)[0, :, k // 2, k // 2] - conv.bias
+                expected = conv.weight[:, i, dy, dx] if mask[dy, dx] else torch.zeros(3)
+                torch.testing.assert_close(answer, expected)
+
+
+@torch.no_grad()
+def test_hidden_weights_have_no_effect_and_no_gradient():
+    mask = random_mask(5)
+    conv, x = MaskedConv2d(2, 3, mask), picture(2, 2, 6, 7)
+    y, matrix = conv(x), conv.matrix()
+    with torch.enable_grad():
+        conv(x).square().sum().backward()
+    assert not conv.weight.grad[:, :, ~mask].any() and conv.weight.grad[:, :, mask].all()
+    conv.weight[:, :, ~mask] = 1e6
+    assert torch.equal(conv(x), y) and torch.equal(conv.matrix(), matrix)
+    conv.weight[:, :, mask] = 0
+    assert torch.equal(conv(x), conv.bias[:, None, None].expand_as(y))
+
+
+@torch.no_grad()
+def test_at_single_positions_it_is_the_same_convolution():
+    conv, x = MaskedConv2d(3, 4, random_mask(5)).double(), picture(2, 3, 6, 7).double()
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    shown = conv.mask.nonzero().tolist()
+    places = [(y, x) for y in range(6) for x in range(7)]
+    around = torch.stack([torch.stack([padded[:, :, y + i, x + j] for i, j in shown], 1) for y, x in places], 1)
+    assert conv.matrix().shape == (4, 3 * len(shown))
+    torch.testing.assert_close(conv.at(around), conv(x).flatten(2).transpose(1, 2))
+
+
+def test_the_mask_is_not_stored_with_the_weights():
+    conv = MaskedConv2d(2, 3, random_mask(5))
+    assert set(conv.state_dict()) == {"weight", "bias"}
+    assert sum(p.numel() for p in conv.parameters()) == 2 * 3 * 25 + 3

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from codec_lib import __main__ as command_line
-from codec_lib import bitstream, codec, datasets, entropy_coding, files, images, models
+from codec_lib import bitstream, codec, datasets, entropy_coding, files, images, initialisation, models, weight_files
 from codec_lib.__main__ import main
 from codec_lib.datasets import ROOT
 
@@ -76,6 +76,8 @@ def place(tmp_path, photo, tiny_codecs) -> Path:
     foreign = codec.freeze(models.make("factorized", "tiny", 0.013), "tiny", 0.013).encode(photo)
     (tmp_path / "other_weights.cbk").write_bytes(foreign)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(photo).save(tmp_path / "pictures" / "photo.png")
     (tmp_path / "old").write_bytes(b"what was here before")
     return tmp_path
 
@@ -113,6 +115,25 @@ def test_encode_info_decode(run, place, weights, tiny_codecs, photo, coder, qual
     with Image.open(png) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
         np.testing.assert_array_equal(np.asarray(picture), tiny_codecs[quality - 1].predict(photo)[0])
+
+
+def test_every_model_encodes_and_decodes(run, place, weights, pair, photo):
+    frozen, coder = pair
+    file, png = place / "out.cbk", place / "out.png"
+    options = ["--model", frozen.model, "--quality", 3, "--coder", coder, "--weights", weights]
+    assert run("encode", place / "photo.png", file, *options)[::2] == (0, "")
+    assert file.read_bytes() == frozen.encode(photo, coder)
+    status, out, err = run("info", file, "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    assert (facts["model"], facts["quality"], facts["coder"]) == (frozen.model, 3, coder)
+    assert len(facts["streams"]) == (1 if frozen.model == "factorized" else 2)
+    assert facts["container"] + sum(facts["streams"]) == facts["bytes"] == file.stat().st_size
+    status, out, err = run("info", file)
+    (line,) = [line for line in out.splitlines() if line.startswith("streams")]
+    assert line.split()[1:] == [f"{length:,}" for length in facts["streams"]]
+    assert run("decode", file, png, "--weights", weights) == (0, f"{png}: 112x96\n", "")
+    np.testing.assert_array_equal(images.read_image(png)[0], frozen.predict(photo)[0])
 
 
 def test_processes_of_their_own(place, weights, tiny_codecs, photo):
@@ -213,6 +234,8 @@ BAD = {
     "quality x": (ENCODE + " --quality x", "'x'"),
     "quality 1.5": (ENCODE + " --quality 1.5", "'1.5'"),
     "unknown coder": (ENCODE + " --coder zip", "'zip'"),
+    "torchac for the joint model": (ENCODE + " --model joint --quality 3 --coder torchac", "use --coder constriction"),
+    "quality without weights": (ENCODE + " --model hyperprior --quality 4", "no weights for hyperprior at quality 4"),
     "unknown preset": (ENCODE + " --preset huge", "'huge'"),
     "preset without weights": (ENCODE + " --preset paper", "preset paper"),
     "no folder of weights": ("encode {d}/photo.png {d}/old --weights {d}/absent", "no weights"),
@@ -263,12 +286,24 @@ BAD = {
         "train --model factorized --lmbda 0.01 --out {d}/run --start {w}/factorized-tiny-q1.safetensors",
         "other sizes",
     ),
+    "train: start another model from other sizes": (
+        "train --model hyperprior --lmbda 0.01 --out {d}/run --start {w}/factorized-tiny-q1.safetensors",
+        "other sizes",
+    ),
     "evaluate: an empty folder": ("evaluate --dataset {d}/folder --weights {w} --csv {d}/old --quiet", "no pictures"),
     "evaluate: no data set": ("evaluate --dataset {d}/absent --weights {w} --csv {d}/old --quiet", "absent"),
     "evaluate: no picture": ("evaluate --dataset {d} --weights {w} --csv {d}/old --quiet", "cut.png"),
     "evaluate: quality 9": ("evaluate --quality 1 9 --weights {w} --csv {d}/old --quiet", "quality 9"),
     "evaluate: unknown model": ("evaluate --model jpeg --weights {w} --csv {d}/old --quiet", "'jpeg'"),
     "evaluate: no weights": ("evaluate --weights {d}/folder --csv {d}/old --quiet", "no weights"),
+    "evaluate: a quality without weights": (
+        "evaluate --model joint --quality 1 2 --weights {w} --csv {d}/old --quiet",
+        "no weights for joint at quality 2",
+    ),
+    "evaluate: torchac for the joint model": (
+        "evaluate --model joint --quality 1 --coder torchac --dataset {d}/pictures --weights {w} --csv {d}/old --quiet",
+        "use --coder constriction",
+    ),
     "evaluate: output folder absent": ("evaluate --weights {w} --csv {d}/absent/a.csv --quiet", "output folder"),
     "data: unknown set": ("data list imagenet", "no data set 'imagenet'"),
     "data: unknown action": ("data drop", "'drop'"),
@@ -410,7 +445,7 @@ def test_help_does_not_wait_for_torch():
 def test_what_help_knows_without_importing_is_right():
     assert tuple(models.MODELS) == command_line.MODELS
     assert tuple(entropy_coding.CODERS) == command_line.CODERS
-    assert codec.WEIGHTS == command_line.WEIGHTS
+    assert weight_files.WEIGHTS == command_line.WEIGHTS
 
 
 # --- train, evaluate, data ------------------------------------------------------------------
@@ -436,7 +471,7 @@ TRAIN = "train --model factorized --preset tiny --batch-size 2 --crop 32 --preci
 
 
 def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypatch):
-    monkeypatch.setattr(models, "initialise", lambda *_: None)
+    monkeypatch.setattr(initialisation, "initialise", lambda *_: None)
     out = tmp_path / "run"
     options = [*TRAIN.split(), "--dataset", pictures, "--out", out]
     status, said, err = run(*options, "--lmbda", 0.0067, "--steps", 2)
@@ -463,6 +498,64 @@ def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypa
     assert run("encode", picture, tmp_path / "a.cbk", "--quality", 1, "--weights", out)[0] == 0
     assert run("decode", tmp_path / "a.cbk", tmp_path / "a.png", "--weights", out)[0] == 0
     assert images.read_image(tmp_path / "a.png")[0].shape == images.read_image(picture)[0].shape
+
+
+SHORT = [*TRAIN.split()[3:], "--steps", 2]
+
+
+@pytest.mark.parametrize("model", ["hyperprior", "joint", "checkerboard"])
+def test_train_every_model(run, pictures, tmp_path, no_mirror, monkeypatch, model):
+    monkeypatch.setattr(initialisation, "initialise", lambda *_: None)
+    out = tmp_path / "run"
+    status, said, err = run("train", "--model", model, "--lmbda", 0.013, *SHORT, "--dataset", pictures, "--out", out)
+    assert (status, err) == (0, "")
+    assert said.startswith(f"{out / model}-tiny-q2.safetensors: 2 steps, ")
+    frozen = weight_files.load(model, 2, folder=out)
+    assert (frozen.model, frozen.lmbda) == (model, 0.013)
+    pixels = images.read_image(pictures / "0.png")[0]
+    np.testing.assert_array_equal(frozen.decode(frozen.encode(pixels)), frozen.predict(pixels)[0])
+
+
+def transforms_of(path: Path) -> dict[str, torch.Tensor]:
+    """g_a and g_s as they are stored."""
+    return {name: t for name, t in weight_files.read(path).stored.items() if name.startswith(("g_a", "g_s"))}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[bool]:
+    assert one.keys() == other.keys()
+    return [torch.equal(one[name], other[name]) for name in one]
+
+
+def test_a_prior_alone_then_all_of_another_model(run, pictures, tmp_path, no_mirror, monkeypatch):
+    """Each run begins from the one before, of another model; the cards tell of all of them."""
+    monkeypatch.setattr(initialisation, "initialise", lambda *_: None)
+    train = ["train", *SHORT, "--dataset", pictures, "--lmbda", 0.013]
+    start, stored, cards = [], [], []
+    for model, more in [("factorized", []), ("hyperprior", ["--prior-only"]), ("checkerboard", [])]:
+        out = tmp_path / model
+        assert run(*train, "--model", model, "--out", out, *start, *more)[::2] == (0, "")
+        path = weight_files.path_of(model, "tiny", 2, out)
+        start = ["--start", path]
+        stored.append(transforms_of(path))
+        cards.append(json.loads(path.with_suffix(".json").read_text()))
+    assert all(same(stored[0], stored[1]))
+    assert not all(same(stored[1], stored[2]))
+    assert [card["prior_only"] for card in cards] == [False, True, False]
+    names, digests = ([card[key] for card in cards] for key in ("name", "digest"))
+    assert names == ["factorized-tiny-q2", "hyperprior-tiny-q2", "checkerboard-tiny-q2"]
+    for k, card in enumerate(cards):
+        assert card["started_from"] == (f"{names[k - 1]} {digests[k - 1][:16]}" if k else None)
+        assert [stage["name"] for stage in card["before"]] == names[:k]
+        assert [stage["digest"] for stage in card["before"]] == digests[:k]
+
+
+def test_a_start_without_a_card_has_no_history(run, pictures, tmp_path, no_mirror, weights):
+    start = weight_files.path_of("joint", "tiny", 3, weights)
+    options = ["--model", "joint", "--lmbda", 0.025, "--dataset", pictures, "--out", tmp_path / "run"]
+    assert run("train", *SHORT, *options, "--start", start)[::2] == (0, "")
+    card = json.loads((tmp_path / "run" / "joint-tiny-q3.json").read_text())
+    assert card["before"] == []
+    assert card["started_from"] == f"joint-tiny-q3 {weight_files.read(start).digest[:8].hex()}"
 
 
 def test_control_c_saves_and_says_so(pictures, tmp_path):
@@ -507,6 +600,21 @@ def test_evaluate(run, pictures, tmp_path, weights, tiny_codecs):
     assert shown[0] == header.split(",")
     assert [line[0] for line in shown[2:]] == ["0.0067", "0.0250"]
     assert [float(line[3]) for line in shown[2:]] == pytest.approx([row["bpp"] for row in rows], abs=5e-4)
+
+
+def test_evaluate_every_model(run, pictures, tmp_path, weights, pair):
+    frozen, coder = pair
+    options = ["--model", frozen.model, "--quality", 1, 3, "--coder", coder, "--dataset", pictures]
+    status, _, err = run("evaluate", *options, "--weights", weights, "--quiet", "--csv", tmp_path / "table.csv")
+    assert (status, err) == (0, "")
+    header, low, high = (line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines())
+    row = dict(zip(header, map(float, high), strict=True))
+    sizes = [len(frozen.encode(images.read_image(path)[0], coder)) for path in datasets.open_pictures(pictures)]
+    assert row["bits"] == pytest.approx(8 * np.mean(sizes))
+    assert row["lmbda"] == 0.025
+    lower = dict(zip(header, map(float, low), strict=True))
+    assert lower["bits"] < row["bits"]
+    assert lower["psnr"] < row["psnr"]
 
 
 def test_evaluate_measures_all_four_rates_by_default(run, pictures, weights):

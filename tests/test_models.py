@@ -1,4 +1,4 @@
-"""What a model says a picture costs, against the same sum written out in float64; sizes and carrying weights over."""
+"""What a model says a picture costs, against the same sum written out in float64; sizes."""
 
 import copy
 import math
@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_ndtr
 from torch import Tensor
 
-from codec_lib import models
+from codec_lib import initialisation, models
 from codec_lib.errors import CodecError, Unsupported
 from codec_lib.models import FactorizedPrior, Prediction
 
@@ -181,7 +182,7 @@ def mean_training_bits(model: FactorizedPrior, x: Tensor, draws: int) -> float:
 def test_the_training_estimate_is_an_upper_bound_of_the_evaluation_estimate_on_average(tiny_model, crops, gain, margin):
     """By more than the noise of eight draws (1.6 %, 0.6 % and 0.3 %), the more the coarser the step is."""
     model = FactorizedPrior(tiny_model.size).eval()
-    models.carry_over(model, tiny_model, gain**2, 1.0)
+    initialisation.carry_over(model, tiny_model, gain**2, 1.0)
     evaluated = predict(model, crops)[0].bits["y"].sum().item()
     assert mean_training_bits(model, crops, 8) > margin * evaluated
 
@@ -189,7 +190,7 @@ def test_the_training_estimate_is_an_upper_bound_of_the_evaluation_estimate_on_a
 @pytest.mark.parametrize("gain", [1.0, 8.0, 32.0])
 def test_the_two_estimates_agree_where_the_step_is_fine(tiny_model, crops, gain):
     model = FactorizedPrior(tiny_model.size).eval()
-    models.carry_over(model, tiny_model, gain**2, 1.0)
+    initialisation.carry_over(model, tiny_model, gain**2, 1.0)
     evaluated = predict(model, crops)[0].bits["y"].sum().item()
     assert mean_training_bits(model, crops, 8) == pytest.approx(evaluated, rel=0.003)
 
@@ -212,86 +213,212 @@ def test_gradients_are_finite_for_any_picture(shaped):
         assert all(torch.isfinite(p.grad).all() for p in shaped.parameters() if p.grad is not None)
 
 
-# --- starting ---------------------------------------------------------------------------------
+# --- models with side information -------------------------------------------------------------
 
 
-def test_a_start_is_repeatable_and_fits_the_densities(tiny_model, crops):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        again = models.make("factorized", "tiny", 0.025)
-        before = copy.deepcopy(again)
-        models.initialise(again, crops, 0.025)
-    for name, value in again.state_dict().items():
-        assert torch.equal(value, tiny_model.state_dict()[name]), name
-    assert predict(again.eval(), crops)[0].bits["y"].sum() > 0
-    unfitted = copy.deepcopy(again)
-    unfitted.density_y.load_state_dict(before.density_y.state_dict())
-    bits = [predict(m.eval(), crops)[0].bits["y"].sum().item() for m in (again, unfitted)]
-    assert bits[0] < 0.9 * bits[1]
+@pytest.fixture(params=["hyperprior", "joint", "checkerboard"])
+def conditional(request, tiny_models) -> models.Model:
+    """A copy of each such model in float64, its prior moved so that z and the context matter everywhere."""
+    model = copy.deepcopy(tiny_models[request.param]).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith(("h_", "context", "entropy_parameters")):
+                p.add_(0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    return model.eval()
 
 
-def test_a_start_has_a_step_that_suits_lmbda(crops):
-    """The first linear map is orthonormal times 255 / step, and the step falls as lmbda^(-1/2).
-
-    At high rate the loss lmbda D + R with D = step^2 / 12 and R = 3 (const - log2 step) bits a pixel
-    is least at step^2 = 18 / (lmbda ln 2); the start may differ from that by half.
-    """
-    scaled = []
-    for lmbda in (0.0067, 0.0483):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = models.make("factorized", "tiny", lmbda)
-            models.initialise(model, crops[:2, :, :32, :32], lmbda)
-        rows = model.g_a.mixes[0].linear.weight.detach().flatten(1)
-        squares = (rows @ rows.T).double()
-        square = squares.diagonal().mean().item()
-        assert torch.allclose(squares, torch.eye(8, dtype=torch.float64) * square, rtol=1e-5, atol=1e-5 * square)
-        scaled.append(255 / math.sqrt(square) * math.sqrt(lmbda))
-    assert scaled[0] == pytest.approx(scaled[1], rel=1e-5)
-    assert 1 / 1.5 < scaled[0] / math.sqrt(18 / math.log(2)) < 1.5
+def latent(h: int = 5, w: int = 7, seed: int = 0) -> Tensor:
+    return 4 * torch.randn(2, 12, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_papers_transforms_keep_their_random_start(crops):
-    model = FactorizedPrior(models.Preset("paper", 4, 6))
-    before = copy.deepcopy(model.state_dict())
-    models.initialise(model, crops, 0.013)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def context_of(model: models.Model, known: np.ndarray, y: int, x: int) -> np.ndarray:
+    """The masked convolution at one position of `known` (B, M, h, w) with zeros beyond it: (B, 2 P)."""
+    weight, bias = (p.detach().numpy() for p in (model.context.weight, model.context.bias))
+    total = np.tile(bias, (len(known), 1))
+    for dy, dx in model.order.offsets():
+        if 0 <= y + dy < known.shape[2] and 0 <= x + dx < known.shape[3]:
+            total += known[:, :, y + dy, x + dx] @ weight[:, :, dy + 2, dx + 2].T
+    return total
 
 
-# --- carrying over ----------------------------------------------------------------------------
+def parameters_at(model: models.Model, psi: np.ndarray, known: np.ndarray, y: int, x: int) -> tuple:
+    """Mean and log2 of the scale at one position, (B, M) each, by the papers' formulas."""
+    if model.name == "hyperprior":
+        return np.zeros_like(psi[:, :, y, x]), psi[:, :, y, x]
+    h = np.concatenate([psi[:, :, y, x], context_of(model, known, y, x)], 1)
+    for k in (0, 2, 4):
+        layer = model.entropy_parameters[k]
+        h = h @ layer.weight.detach().numpy()[:, :, 0, 0].T + layer.bias.detach().numpy()
+        h = np.maximum(h, 0) if k < 4 else h
+    return h[:, :12], h[:, 12:]
 
 
-def test_carrying_over_to_the_same_lmbda_changes_nothing(shaped, crops):
-    model = FactorizedPrior(shaped.size).eval()
-    models.carry_over(model, shaped, 0.013, 0.013)
-    for name, value in model.state_dict().items():
-        assert torch.allclose(value, shaped.state_dict()[name], rtol=1e-6, atol=1e-7), name
-    ours, theirs = predict(model, crops)[0], predict(shaped, crops)[0]
-    assert torch.allclose(ours.x_hat, theirs.x_hat, atol=1e-5)
-    assert torch.allclose(ours.bits["y"], theirs.bits["y"], rtol=1e-5)
+def gaussian_bits(residual: np.ndarray, log2_scale: np.ndarray) -> np.ndarray:
+    scale, far = 2.0 ** np.clip(log2_scale, -3, 7), np.abs(residual)
+    upper, lower = log_ndtr((0.5 - far) / scale), log_ndtr((-0.5 - far) / scale)
+    return -(upper + np.log1p(-np.exp(lower - upper))) / math.log(2)
+
+
+def bits_of_z(model: models.Model, z: Tensor) -> list[float]:
+    log_p = model.density_z.log_prob(z.transpose(0, 1).flatten(1)).view(16, len(z), -1)
+    return (-log_p.sum((0, 2)) / math.log(2)).tolist()
+
+
+def z_and_psi(model: models.Model, y: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+    z = torch.round(model.h_a(model.side_input(y)))
+    return z, model.h_s(z)[:, :, :h, :w]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("lmbda", "old_lmbda"), [(0.0483, 0.025), (0.0067, 0.0268), (0.1, 0.001)])
-def test_carrying_over_rescales_the_latent_and_its_density(shaped, crops, lmbda, old_lmbda):
-    gain = math.sqrt(lmbda / old_lmbda)
-    kept = copy.deepcopy(shaped.state_dict())
-    model = FactorizedPrior(shaped.size).eval()
-    models.carry_over(model, shaped, lmbda, old_lmbda)
-    y = shaped.g_a(crops)
-    torch.testing.assert_close(model.g_a(crops), gain * y, rtol=1e-5, atol=1e-4 * gain)
-    torch.testing.assert_close(model.g_s(gain * y), shaped.g_s(y), rtol=1e-5, atol=1e-5)
-    points = torch.linspace(-20, 20, 81).expand(12, -1)
-    torch.testing.assert_close(
-        model.density_y.logits(gain * points), shaped.density_y.logits(points), rtol=1e-4, atol=1e-4
-    )
-    assert all(torch.equal(value, kept[name]) for name, value in shaped.state_dict().items())  # source untouched
+@pytest.mark.parametrize(("h", "w"), [(5, 7), (4, 8), (1, 1), (3, 9)])
+def test_evaluation_rounds_group_after_group(conditional, h, w):
+    """In raster order, or anchors first: each mean is of y_hat so far, each y_hat a whole number off its mean."""
+    y = latent(h, w)
+    y_hat, bits = conditional.code(y)
+    z, psi = z_and_psi(conditional, y, h, w)
+    psi, known, total = psi.numpy(), np.zeros(y.shape), np.zeros(2)
+    places = [(row, column) for row in range(h) for column in range(w)]
+    if conditional.name == "checkerboard":
+        places.sort(key=lambda place: sum(place) % 2)
+    for row, column in places:
+        mean, log2_scale = parameters_at(conditional, psi, known, row, column)
+        symbol = np.round(y[:, :, row, column].numpy() - mean)
+        known[:, :, row, column] = symbol + mean
+        total += gaussian_bits(symbol, log2_scale).sum(1)
+    np.testing.assert_allclose(y_hat, known, rtol=1e-9, atol=1e-9)
+    assert list(bits) == ["z", "y"]
+    assert bits["y"].tolist() == pytest.approx(total, rel=1e-7)
+    assert bits["z"].tolist() == pytest.approx(bits_of_z(conditional, z), rel=1e-9)
+    assert (y_hat - y).abs().max() <= 0.5
+    if h * w > 1 and conditional.name != "hyperprior":
+        assert not torch.equal(y_hat, torch.round(y))
 
 
-def test_carrying_over_between_sizes_is_refused(tiny_model):
-    other = FactorizedPrior(models.Preset("compact", 16, 13, (8, 16), 1))
-    with pytest.raises(ValueError, match="cannot carry"):
-        models.carry_over(other, tiny_model, 0.025, 0.025)
+def test_training_sees_noise_where_it_counts_bits_and_rounds_what_is_synthesised(conditional, monkeypatch):
+    noise = []
+
+    def add_noise(t):
+        noise.append(torch.rand(t.shape, generator=torch.Generator().manual_seed(len(noise))).double() - 0.5)
+        return t + noise[-1]
+
+    monkeypatch.setattr(models, "add_noise", add_noise)
+    y = latent().requires_grad_()
+    y_hat, bits = conditional.train().code(y)
+    of = {n.shape[1:]: n for n in noise}
+    assert len(of) == len(noise) == 2
+    with torch.no_grad():
+        noisy = y + of[y.shape[1:]]
+        mean, log2_scale = conditional.predict_all(z_and_psi(conditional, y, 5, 7)[1], noisy)
+        torch.testing.assert_close(y_hat, torch.round(y - mean) + mean)
+        z_noisy = conditional.h_a(conditional.side_input(y)) + of[(16, 2, 2)]
+        expected = gaussian_bits((noisy - mean).numpy(), log2_scale.numpy()).sum((1, 2, 3))
+        assert bits["y"].tolist() == pytest.approx(expected, rel=1e-7)
+        assert bits["z"].tolist() == pytest.approx(bits_of_z(conditional, z_noisy), rel=1e-9)
+    assert torch.equal(torch.autograd.grad(y_hat.sum(), y, retain_graph=True)[0], torch.ones_like(y))
+    bits["y"].sum().backward()
+    for name, p in conditional.named_parameters():
+        if name.startswith(("h_", "context", "entropy_parameters")):  # h_a only through z rounded
+            assert p.grad.isfinite().all() and p.grad.abs().max() > 0, name
+    assert all(p.grad is None for p in conditional.density_z.parameters())
+
+
+@pytest.mark.parametrize(("h", "w"), [(5, 7), (1, 1), (6, 3)])
+@torch.no_grad()
+def test_all_positions_at_once_get_what_single_ones_get(conditional, h, w):
+    y = latent(h, w)
+    psi = z_and_psi(conditional, y, h, w)[1]
+    at_once = [t.numpy() for t in conditional.predict_all(psi, y)]
+    shown = np.where(conditional.order.shown(h, w), y.numpy(), 0)
+    for row in range(h):
+        for column in range(w):
+            for t, expected in zip(at_once, parameters_at(conditional, psi.numpy(), shown, row, column), strict=True):
+                np.testing.assert_allclose(t[:, :, row, column], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_parameters_depend_on_just_those_that_are_coded_before_and_in_the_mask(conditional):
+    h, w = 6, 7
+    y = latent(h, w)
+    psi, y_noisy = z_and_psi(conditional, y, h, w)[1].detach(), y.requires_grad_()
+    times, offsets = conditional.order.times(h, w), conditional.order.offsets()
+    both = torch.cat(conditional.predict_all(psi, y_noisy), 1)
+    for row in range(h):
+        for column in range(w):
+            slope = None
+            if both.requires_grad:
+                (slope,) = torch.autograd.grad(both[:, :, row, column].sum(), y_noisy, retain_graph=True)
+            seen = set() if slope is None else set(map(tuple, slope.abs().sum((0, 1)).nonzero().tolist()))
+            around = {(row + dy, column + dx) for dy, dx in offsets}
+            inside = {(i, j) for i, j in around if 0 <= i < h and 0 <= j < w}
+            assert seen == {q for q in inside if times[q] < times[row, column]}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", [True, False])
+def test_streams_are_z_and_y_and_g_s_sees_y_hat(conditional, crops, mode):
+    conditional.float().train(mode)
+    prediction, y_hat = predict(conditional, crops[:3, :, :80, :])
+    assert list(prediction.bits) == ["z", "y"]
+    assert all(bits.shape == (3,) and bits.dtype == torch.float32 for bits in prediction.bits.values())
+    assert all((bits > 0).all() for bits in prediction.bits.values())
+    assert y_hat.shape == (3, 12, 5, 6)
+    assert torch.equal(prediction.x_hat, conditional.g_s(y_hat))
+    if not mode:
+        assert torch.equal(y_hat, conditional.code(conditional.g_a(crops[:3, :, :80, :]))[0])
+
+
+@torch.no_grad()
+def test_what_a_picture_costs_depends_neither_on_its_batch_nor_on_autocast(conditional, crops):
+    y = conditional.float().g_a(crops)
+    y_hat, together = conditional.code(y)
+    for k in range(len(crops)):
+        alone_hat, alone = conditional.code(y[[k]])
+        torch.testing.assert_close(alone_hat[0], y_hat[k], rtol=1e-4, atol=1e-4)
+        assert alone["y"].item() == pytest.approx(together["y"][k].item(), rel=1e-4)
+        assert alone["z"].item() == pytest.approx(together["z"][k].item(), rel=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        in_half = conditional.code(y)
+    assert torch.equal(in_half[0], y_hat)
+    assert all(torch.equal(in_half[1][stream], together[stream]) for stream in together)
+
+
+def test_outliers_cost_many_bits_with_finite_gradients(conditional):
+    conditional.float().train()
+    for outlier in (-30_000.0, 30_000.0):
+        y = torch.zeros(1, 12, 4, 4)
+        y[0, 3, 2, 2] = outlier
+        _, bits = conditional.code(y.requires_grad_())
+        assert bits["y"].isfinite().all() and bits["y"].item() > 1000
+        sum(b.sum() for b in bits.values()).backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in conditional.parameters())
+        assert y.grad.isfinite().all()
+
+
+@torch.no_grad()
+def test_what_h_a_sees_of_y():
+    y = latent().float()
+    for name, paper, compact in [
+        ("hyperprior", (y / 2).abs(), torch.log2(1 + y.abs() / 2)),
+        ("joint", y / 2, torch.cat([t := torch.log2(1 + y.abs() / 2), t * y.sign()], 1)),
+        ("checkerboard", y / 2, torch.cat([t, t * y.sign()], 1)),
+    ]:
+        for size, expected in ((models.Preset("paper", 8, 12), paper), (models.preset("tiny", 0.025), compact)):
+            model = models.MODELS[name](size)
+            model.inv_scale.fill_(0.5)
+            torch.testing.assert_close(model.side_input(y), expected)
+            assert model.h_a(expected).shape == (2, size.N, 2, 2)
+            assert "inv_scale" in model.state_dict() and "inv_scale" not in dict(model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "N", "expected"),
+    [("hyperprior", 128, 5_075_459), ("joint", 192, 14_129_891), ("checkerboard", 192, 14_129_891)],
+)
+def test_conditional_models_have_as_many_parameters_as_compressai_counts(name, N, expected):
+    """Less the auxiliary quantiles."""
+    model = models.make(name, "paper", 0.013)
+    assert (model.size.N, model.size.M) == (N, 192)
+    assert sum(p.numel() for p in model.parameters()) == expected
 
 
 # --- names and sizes --------------------------------------------------------------------------

@@ -189,3 +189,86 @@ def test_a_relative_folder_is_the_checkouts(tmp_path, monkeypatch):
     plotting.save_table([{"a": 1}], "t", "build/figures")
     plotting.save(plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}]}), "f", "build/figures")
     assert sorted(p.name for p in (tmp_path / "build" / "figures").iterdir()) == ["f.png", "t.csv"]
+
+
+def test_histograms_name_what_is_shown():
+    panel = {"name": "a", "value": [-0.25, 0.0, 0.25], "seen": [0.2, 0.5, 0.3], "table": [0.25, 0.5, 0.25]}
+    (axis,) = plotting.histograms([panel], x="y / σ", model="N(0, 1)", bars="latent").axes
+    assert axis.get_xlabel() == "y / σ" and set(labels_of(axis.get_legend())) == {"N(0, 1)", "latent"}
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([0.2] * 3)
+
+
+def test_panels_show_the_photograph_and_each_array_on_a_scale_of_its_own():
+    picture = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    arrays = {"y": rng.normal(size=(2, 3)) - 1, "scale": 1 + rng.random((2, 3))}
+    figure = plotting.panels(picture, arrays)
+    photograph, y, scale, _, bar_y, bar_scale = figure.axes
+    np.testing.assert_array_equal(photograph.images[0].get_array(), picture)
+    assert [axis.get_title() for axis in (photograph, y, scale)] == ["photograph", *arrays]
+    for axis, bar, array in zip((y, scale), (bar_y, bar_scale), arrays.values(), strict=True):
+        np.testing.assert_array_equal(axis.images[0].get_array(), array)
+        assert any(isinstance(c, QuadMesh) for c in bar.collections)
+    low, high = y.images[0].get_clim()
+    assert low == -high == pytest.approx(np.percentile(arrays["y"], 1)), "zero in the middle"
+    assert scale.images[0].get_clim() == pytest.approx(np.percentile(arrays["scale"], (1, 99)))
+
+
+def test_panels_can_share_the_scale_of_the_first():
+    arrays = {name: factor * rng.normal(size=(4, 4)) for name, factor in [("y", 8), ("mean", 1), ("residual", 1)]}
+    figure = plotting.panels(np.zeros((64, 64, 3), np.uint8), arrays, together=2)
+    y, mean, residual = (axis.images[0].get_clim() for axis in figure.axes[1:4])
+    assert y == mean != residual
+
+
+def test_block_map_lays_blocks_over_the_picture_and_cuts_them_at_its_border():
+    picture = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    values = rng.random((3, 4))
+    figure = plotting.block_map(picture, values, 16, "bits")
+    left, right, bar = figure.axes
+    np.testing.assert_array_equal(left.images[0].get_array(), picture)
+    grey, blocks = right.images
+    np.testing.assert_array_equal(grey.get_array(), picture.mean(2))
+    np.testing.assert_array_equal(blocks.get_array(), values)
+    assert list(blocks.get_extent()) == [-0.5, 63.5, 47.5, -0.5], "the blocks keep their size"
+    assert (right.get_xlim(), right.get_ylim()) == ((-0.5, 59.5), (39.5, -0.5))
+    assert blocks.get_clim() == pytest.approx((0, np.percentile(values, 99)))
+    assert right.get_title() == "bits" and any(isinstance(c, QuadMesh) for c in bar.collections)
+
+
+def test_number_grids_write_every_number_and_frame_the_marked_cells():
+    grids = {"a": np.arange(6).reshape(2, 3), "b": np.zeros((4, 4), int)}
+    marked = {"a": grids["a"] == 4, "b": grids["b"] > 0}
+    figure = plotting.number_grids(grids, marked)
+    a, b = figure.axes
+    for axis, (title, grid) in zip((a, b), grids.items(), strict=True):
+        assert axis.get_title() == title
+        np.testing.assert_array_equal(axis.images[0].get_array(), grid)
+        written = {text.get_position()[::-1]: int(text.get_text()) for text in axis.texts}
+        assert written == dict(np.ndenumerate(grid))
+    (frame,) = a.patches
+    middle = frame.get_x() + frame.get_width() / 2, frame.get_y() + frame.get_height() / 2
+    assert middle == pytest.approx((1, 1)) and not b.patches
+
+
+def test_number_grids_with_a_label_share_a_scale_and_a_bar():
+    grids = {"a": np.array([[1, 2]]), "b": np.array([[5, 7]])}
+    figure = plotting.number_grids(grids, {t: g < 0 for t, g in grids.items()}, numbers=False, label="share [%]")
+    a, b, bar = figure.axes
+    assert a.images[0].get_clim() == b.images[0].get_clim() == (0, 7)
+    assert bar.get_ylabel() == "share [%]" and not a.texts
+
+
+def test_stacked_bars_end_at_the_sum_of_their_columns():
+    rows = [{"model": "a", "y": 1.0, "z": 0.25}, {"model": "b", "y": 0.5, "z": None}]
+    figure = plotting.stacked_bars(rows, "model", ["y", "z"], "rate")
+    (axis,) = figure.axes
+    drawn = [[(bar.get_x(), bar.get_width()) for bar in container] for container in axis.containers]
+    assert drawn == [[(0, 1.0), (0, 0.5)], [(1.0, 0.25), (0.5, 0.0)]]
+    assert [text.get_text().strip() for text in axis.texts] == ["1.25", "0.50"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"] and axis.yaxis_inverted()
+    assert axis.get_xlabel() == "rate" and labels_of(figure.legends[0]) == ["y", "z"]
+
+
+def test_stacked_bars_of_one_column_need_no_legend():
+    figure = plotting.stacked_bars([{"way": "serial", "seconds": 2.0}], "way", ["seconds"], "time [s]", digits=1)
+    assert not figure.legends and figure.axes[0].texts[0].get_text().strip() == "2.0"

@@ -9,27 +9,29 @@ import torch
 from PIL import Image
 
 import codec_lib
-from codec_lib import codec, datasets, evaluation, models, release
+from codec_lib import codec, datasets, evaluation, initialisation, models, release, weight_files
 from codec_lib.errors import BadData
 from codec_lib.runs import Run, Settings
 from codec_lib.training import train
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
-    "minutes", "precision", "started_from", "device", "versions", "date", "parameters", "digest", "validation",
-    "loss_curve", "kodak",
+    "minutes", "precision", "prior_only", "started_from", "before", "device", "versions", "date", "parameters",
+    "digest", "validation", "loss_curve", "kodak",
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, photo) -> Run:
-    """A finished run of two steps."""
+@pytest.fixture(scope="module", params=models.MODELS)
+def run(request, tmp_path_factory, photo) -> Run:
+    """A finished run of two steps, of each model."""
     folder = tmp_path_factory.mktemp("pictures")
     for k in range(2):
         Image.fromarray(photo[k:]).save(folder / f"{k}.png")
-    settings = Settings("factorized", 0.013, "tiny", str(folder), 2, batch_size=2, crop=32, precision="float32", seed=7)
+    settings = Settings(
+        request.param, 0.013, "tiny", str(folder), 2, batch_size=2, crop=32, precision="float32", seed=7
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "initialise", lambda *_: None)
+        patch.setattr(initialisation, "initialise", lambda *_: None)
         return train(settings, tmp_path_factory.mktemp("run"), progress=False)
 
 
@@ -40,36 +42,47 @@ def no_kodak(monkeypatch, tmp_path):
 
 
 def test_the_weights_are_the_running_average_in_the_codec_s_precision(run, no_kodak, tmp_path):
+    model = run.settings.model
     path, _ = release.release(run, tmp_path, progress=False)
-    assert path == tmp_path / "factorized-tiny-q2.safetensors"
-    stored = codec.read(path)
-    assert (stored.model, stored.preset, stored.lmbda, stored.quality) == ("factorized", "tiny", 0.013, 2)
-    weights = stored.network.state_dict()
-    for name, value in run.average.state_dict().items():
-        torch.testing.assert_close(weights[name], value.detach(), rtol=1e-3, atol=1e-6)
-    newest = run.model.state_dict()
-    assert any(not torch.allclose(weights[name], newest[name], rtol=1e-3, atol=1e-6) for name in weights)
-    assert codec_lib.load("factorized", 2, folder=tmp_path).digest == stored.digest
+    assert path == tmp_path / f"{model}-tiny-q2.safetensors"
+    stored = weight_files.read(path)
+    assert (stored.model, stored.preset, stored.lmbda, stored.quality) == (model, "tiny", 0.013, 2)
+    assert stored.digest == codec.freeze(run.average, "tiny", 0.013).digest
+    assert stored.digest != codec.freeze(run.model, "tiny", 0.013).digest
+    assert codec_lib.load(model, 2, folder=tmp_path).digest == stored.digest
 
 
 def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
+    name = f"{run.settings.model}-tiny-q2"
     path, card = release.release(run, tmp_path, progress=False)
-    assert json.loads((tmp_path / "factorized-tiny-q2.json").read_text()) == card
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == card
     assert set(card) == KEYS
     known = {
-        "name": "factorized-tiny-q2", "model": "factorized", "preset": "tiny", "lmbda": 0.013, "seed": 7, "steps": 2,
+        "name": name, "model": run.settings.model, "preset": "tiny", "lmbda": 0.013, "seed": 7, "steps": 2,
         "batch_size": 2, "crop": 32, "precision": "float32", "started_from": None, "kodak": None,
+        "prior_only": False, "before": [],
         "dataset": run.settings.dataset, "validation": run.rows[-1], "minutes": round(run.seconds / 60, 1),
     }  # fmt: skip
     assert card == card | known
     assert card["parameters"] == sum(p.numel() for p in run.model.parameters())
-    assert card["digest"] == codec.read(path).digest.hex()
+    assert card["digest"] == weight_files.read(path).digest.hex()
     assert card["versions"]["torch"] == torch.__version__
     assert card["versions"]["codec_lib"] == codec_lib.__version__
     assert "CPU" in card["device"]
     assert [row["step"] for row in card["loss_curve"]] == [1, 2]
     assert [row["val_loss"] for row in card["loss_curve"]] == [row["val_loss"] for row in run.rows]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["factorized-tiny-q2.json", "factorized-tiny-q2.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.json", f"{name}.safetensors"]
+
+
+def test_the_card_tells_what_was_done_before(run, no_kodak, tmp_path):
+    _, first = release.release(run, tmp_path, progress=False)
+    _, second = release.release(run, tmp_path, progress=False, source_card=first)
+    _, third = release.release(run, tmp_path, progress=False, source_card=second)
+    assert second["before"] == third["before"][:1]
+    assert len(third["before"]) == 2
+    for stage in third["before"]:
+        assert stage == {name: first[name] for name in stage}
+        assert {"name", "lmbda", "steps", "minutes", "device", "digest", "prior_only"} <= set(stage)
 
 
 def test_kodak_is_measured_from_files_where_it_is(run, tmp_path, monkeypatch, photo):
@@ -79,7 +92,7 @@ def test_kodak_is_measured_from_files_where_it_is(run, tmp_path, monkeypatch, ph
         Image.fromarray(np.ascontiguousarray(pixels)).save(path)
     monkeypatch.setattr(datasets, "find", lambda name: {"kodak": paths}[name])
     path, card = release.release(run, tmp_path, progress=False)
-    means = evaluation.summary(evaluation.evaluate(codec.read(path), paths, progress=False))
+    means = evaluation.summary(evaluation.evaluate(weight_files.read(path), paths, progress=False))
     assert card["kodak"] == {name: pytest.approx(means[name], abs=5.1e-5) for name in ("bpp", "psnr", "ms_ssim")}
 
 
@@ -95,7 +108,7 @@ def test_a_release_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
 
 def test_a_card_reads_back(run, no_kodak, tmp_path):
     _, card = release.release(run, tmp_path, progress=False)
-    assert release.read_card("factorized", "tiny", 2, tmp_path) == card
+    assert release.read_card(run.settings.model, "tiny", 2, tmp_path) == card
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])

@@ -1,5 +1,6 @@
 """Training: the loss falls, an interrupted run ends as one that was not, two processes are one."""
 
+import copy
 import errno
 import math
 import multiprocessing
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import codec, datasets, files, models, runs, tables, training
+from codec_lib import datasets, files, initialisation, models, runs, tables, training, weight_files
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.models import Prediction
@@ -49,7 +50,7 @@ def folder(tmp_path_factory, photo) -> Path:
 @pytest.fixture
 def random_start(monkeypatch):
     """No KLT and no fit of the densities before the first step: faster, and there is more to learn."""
-    monkeypatch.setattr(models, "initialise", lambda *_: None)
+    monkeypatch.setattr(initialisation, "initialise", lambda *_: None)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def press_control_c():
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def fail():
+def fail(*_):
     raise RuntimeError("a crash")
 
 
@@ -146,7 +147,7 @@ def test_the_log_has_a_row_per_validation(settings, random_start, tmp_path):
 
 def test_a_start_near_the_klt_beats_a_random_one(settings, tmp_path, monkeypatch):
     fitted = go(settings(steps=1), tmp_path / "fitted")
-    monkeypatch.setattr(models, "initialise", lambda *_: None)
+    monkeypatch.setattr(initialisation, "initialise", lambda *_: None)
     random = go(settings(steps=1), tmp_path / "random")
     assert fitted.rows[0]["val_loss"] < 0.5 * random.rows[0]["val_loss"]
 
@@ -165,7 +166,7 @@ def test_a_codec_can_be_the_start(settings, random_start, tiny_codecs, tmp_path)
     source = tiny_codecs[0]
     run = go(settings(steps=1, lr=1e-12, average=0.0), tmp_path, source=source)
     carried = models.make("factorized", "tiny", 0.025)
-    models.carry_over(carried, source.network, 0.025, source.lmbda)
+    initialisation.carry_over(carried, source.network, 0.025, source.lmbda)
     for name, value in carried.state_dict().items():
         torch.testing.assert_close(run.model.state_dict()[name], value, rtol=0, atol=1e-6)
     assert run.started_from == f"factorized-tiny-q1 {source.digest[:8].hex()}"
@@ -175,6 +176,63 @@ def test_a_codec_can_be_the_start(settings, random_start, tiny_codecs, tmp_path)
 def test_a_source_of_other_sizes_is_refused(settings, tiny_codecs, tmp_path):
     with pytest.raises(ValueError, match="cannot carry"):
         go(settings(preset="compact"), tmp_path, source=tiny_codecs[0])
+
+
+# --- the prior alone ------------------------------------------------------------------------
+
+
+def test_training_the_prior_alone_leaves_the_transforms_as_they_are(settings, tiny_codecs, tmp_path):
+    source = tiny_codecs[0]
+    run = go(settings(model="joint", prior_only=True), tmp_path, source=source)
+    carried = models.make("joint", "tiny", 0.025)
+    initialisation.carry_over(carried, source.network, 0.025, source.lmbda, torch.rand(2, 3, 32, 32))
+    for model in (run.model, run.average):
+        for part in ("g_a", "g_s"):
+            assert identical(getattr(model, part).state_dict(), getattr(carried, part).state_dict())
+    learned = [p for name, p in run.model.named_parameters() if not name.startswith(("g_a", "g_s"))]
+    assert {p for group in run.optimiser.param_groups for p in group["params"]} == set(learned)
+
+
+def test_the_log_of_a_prior_has_no_psnr_of_what_is_not_synthesised(settings, random_start, tmp_path):
+    go(settings(model="checkerboard", prior_only=True), tmp_path)
+    rows = tables.read_csv(tmp_path / LOG)
+    assert list(rows[0]) == [column for column in COLUMNS if column != "psnr"]
+    assert all(row["loss"] == row["bpp"] > 0 for row in rows)
+    assert all(row["val_loss"] > row["val_bpp"] for row in rows)  # there the whole loss is told
+
+
+def test_the_loss_of_a_prior_is_the_bpp(tiny_models, crops, monkeypatch):
+    model = copy.deepcopy(tiny_models["hyperprior"]).train()
+    monkeypatch.setattr(model.g_s, "forward", fail)
+    monkeypatch.setattr(models, "add_noise", lambda y: y)
+    loss, bpp, mse = training.Loss(model, 0.025, prior_only=True)(crops)
+    expected = sum(bits.sum() for bits in model.code(model.g_a(crops))[1].values()) / (7 * 96 * 96)
+    assert loss.item() == bpp.item() == pytest.approx(expected.item())
+    assert math.isnan(mse.item())
+    loss.backward()
+    assert all(p.grad is None for p in model.g_a.parameters())
+    assert model.h_a[0].weight.grad.abs().max() > 0
+
+
+def test_a_prior_learns(settings, random_start, tmp_path):
+    run = go(settings(model="hyperprior", prior_only=True, steps=40, lr=4e-3), tmp_path)
+    assert run.rows[-1]["val_bpp"] < 0.9 * run.rows[0]["val_bpp"]
+
+
+def test_a_prior_resumes_exactly(settings, random_start, tmp_path, monkeypatch):
+    go(settings(model="joint", prior_only=True), tmp_path / "straight")
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, press_control_c)
+        with pytest.raises(KeyboardInterrupt, match="step 3"):
+            go(settings(model="joint", prior_only=True), out)
+    with pytest.raises(BadData, match="another prior_only"):
+        go(settings(model="joint"), out, resume=True)
+    go(settings(model="joint", prior_only=True), out, resume=True)
+    assert_same_run(tmp_path / "straight", out)
+
+
+# --- precision ------------------------------------------------------------------------------
 
 
 def test_bfloat16_trains_and_validates_in_float32(settings, random_start, tmp_path):
@@ -384,7 +442,7 @@ def finished(folder, tmp_path_factory) -> Path:
     """A run of one step; do not write into it."""
     out = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "initialise", lambda *_: None)
+        patch.setattr(initialisation, "initialise", lambda *_: None)
         go(Settings("factorized", 0.025, "tiny", str(folder), 1, batch_size=2, crop=32, precision="float32"), out)
     return out
 
@@ -540,12 +598,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from codec_lib import models
+from codec_lib import initialisation, models
 from codec_lib.runs import Settings
 from codec_lib.training import train
 
 torch.set_num_threads(1)
-models.initialise = lambda *_: None
+initialisation.initialise = lambda *_: None
 assert callable(models.add_noise)
 models.add_noise = lambda y: y  # each rank draws its own, which a single process cannot repeat
 dataset, out = sys.argv[1:]
@@ -606,4 +664,4 @@ def test_the_command_under_torchrun(settings, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == [
         CHECKPOINT, "factorized-tiny-q3.json", "factorized-tiny-q3.safetensors", LOG,
     ]  # fmt: skip
-    assert codec.read(out / "factorized-tiny-q3.safetensors").lmbda == 0.025
+    assert weight_files.read(out / "factorized-tiny-q3.safetensors").lmbda == 0.025

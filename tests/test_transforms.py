@@ -1,4 +1,4 @@
-"""Sizes of g_a and g_s, the linear path as a KLT, and a change of step that changes no picture."""
+"""Sizes of all transforms, the linear path as a KLT, and a change of step that changes no picture."""
 
 import numpy as np
 import pytest
@@ -66,6 +66,45 @@ def test_every_parameter_is_used(style):
         for name, p in module.named_parameters():
             assert p.grad is not None, name
             assert p.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (2, 3), (4, 4), (5, 8), (32, 48), (7, 9)])
+@torch.no_grad()
+def test_hyper_transforms_cover_the_latent_with_a_quarter_of_its_size_rounded_up(h, w):
+    h_a, h_s = transforms.hyper_analysis(6, 4), transforms.hyper_synthesis(4, (5, 7), 9)
+    z = h_a(picture(2, 6, h, w))
+    assert z.shape == (2, 4, -(-h // 4), -(-w // 4))
+    psi = h_s(z)
+    assert psi.shape == (2, 9, 4 * -(-h // 4), 4 * -(-w // 4))
+    assert psi.shape[2] >= h and psi.shape[3] >= w
+
+
+@torch.no_grad()
+def test_each_z_is_about_the_positions_that_it_stands_for():
+    """z sees as far to the one side as to the other, and so does what h_s makes of it."""
+    h_a, h_s = transforms.hyper_analysis(2, 3), transforms.hyper_synthesis(3, (4, 4), 2)
+    for module in (h_a, h_s):
+        for p in module.parameters():
+            p.abs_()  # no path is cut by a ReLU
+    y = picture(1, 2, 24, 24)
+    seen, reached = torch.zeros(24, dtype=torch.bool), h_s(torch.zeros(1, 3, 6, 6))
+    for row in range(24):
+        other = y.clone()
+        other[:, :, row] += 1
+        seen[row] = not torch.equal(h_a(other)[0, :, 2], h_a(y)[0, :, 2])
+    assert seen.nonzero().flatten().tolist() == list(range(8 - 7, 8 + 7 + 1))
+    z = torch.zeros(1, 3, 6, 6)
+    z[:, :, 2] = 1
+    changed = (h_s(z) != reached)[0].any(0).any(1)
+    assert changed.nonzero().flatten().tolist() == list(range(8 - 7, 8 + 7 + 1))
+
+
+@pytest.mark.parametrize(("i", "N", "widths", "o"), [(192, 128, (128, 128), 192), (192, 192, (192, 288), 384)])
+def test_hyper_transforms_have_the_papers_sizes(i, N, widths, o):
+    a, b = widths
+    assert parameters(transforms.hyper_analysis(i, N)) == (9 * i * N + N) + 2 * (25 * N * N + N)
+    expected = (25 * N * a + a) + (25 * a * b + b) + (9 * b * o + o)
+    assert parameters(transforms.hyper_synthesis(N, widths, o)) == expected
 
 
 # --- the KLT ----------------------------------------------------------------------------------

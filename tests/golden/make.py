@@ -1,56 +1,91 @@
-"""Write the golden files: `python tests/golden/make.py [--weights]`. See README.md before you do."""
+"""Write the golden files: `python tests/golden/make.py [MODEL ...]`. See README.md before you do."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from codec_lib import codec, datasets, images, models
-from codec_lib.codec import Codec
+from codec_lib import codec, datasets, images, initialisation, models, weight_files
+from codec_lib.codec import Codec, Symbols
 from codec_lib.entropy_coding import CODERS
 from codec_lib.files import write_bytes
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE / "tiny.safetensors"
 SEED, LMBDA = 0, 0.025
 
 
-def make_weights() -> None:
-    """A model fitted to 96x96 crops of the embedded photographs."""
+def folder_of(model: str) -> Path:
+    """The factorized files were here first; each other model has a folder of its own."""
+    return HERE if model == "factorized" else HERE / model
+
+
+def make_weights(name: str) -> None:
+    """A model fitted to 96x96 crops of the embedded photographs; its means and scales depend on all there is."""
     crops = datasets.centre_crops(datasets.find("embedded"), 96).float() / 255
     torch.manual_seed(SEED)
-    model = models.make("factorized", "tiny", LMBDA)
-    models.initialise(model, crops, LMBDA)
-    codec.freeze(model, "tiny", LMBDA).save(WEIGHTS)
+    model = models.make(name, "tiny", LMBDA)
+    initialisation.initialise(model, crops, LMBDA)
+    if name != "factorized":
+        last = model.h_s[-1] if name == "hyperprior" else model.entropy_parameters[-1]
+        with torch.no_grad():
+            last.weight.add_(0.05 * torch.randn_like(last.weight))
+    folder_of(name).mkdir(exist_ok=True)
+    weight_files.save(codec.freeze(model, "tiny", LMBDA), folder_of(name) / "tiny.safetensors")
 
 
-def with_outliers(frozen: Codec, symbols: np.ndarray) -> np.ndarray:
+def with_outliers(frozen: Codec, symbols: Symbols) -> Symbols:
     """The symbols, about one in ten replaced by one at the edge of its table, just beyond, or far away."""
-    tables, generator = frozen.tables["y"], np.random.default_rng(SEED)
-    out = symbols.copy()
-    for channel in range(len(out)):
-        first = int(tables.offsets[channel])
-        escape = first + int(tables.widths[channel]) - 1
-        odd = [first - 1, first, escape - 1, escape, 30_000, -30_000, 2**30, -(2**30), 2**31 - 1, -(2**31)]
-        where = generator.choice(out[channel].size, 4, replace=False)
-        out[channel].reshape(-1)[where] = generator.choice(odd, 4, replace=False)
-    return out
+    generator = np.random.default_rng(SEED)
+
+    def odd(stream: str, table: int) -> list[int]:
+        first = int(frozen.tables[stream].offsets[table])
+        escape = first + int(frozen.tables[stream].widths[table]) - 1
+        return [first - 1, first, escape - 1, escape, 30_000, -30_000, 2**30, -(2**30), 2**31 - 1, -(2**31)]
+
+    out = {stream: values.copy() for stream, values in symbols.items()}
+    if "z" not in out:
+        for channel, values in enumerate(out["y"]):
+            where = generator.choice(values.size, 4, replace=False)
+            values.reshape(-1)[where] = generator.choice(odd("y", channel), 4, replace=False)
+        return out
+    for channel, values in enumerate(out["z"]):  # in one corner: they drive the scales around to their limits
+        values[-1, -1] = odd("z", channel)[channel % 10]
+    rows = torch.from_numpy(out["y"].astype(np.float64)).flatten(1).T
+
+    def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        values = rows[positions]
+        for at in np.argwhere(generator.random(values.shape) < 0.1).tolist():
+            values[*at] = int(generator.choice(odd("y", int(index[*at]))))
+        return values
+
+    return frozen.walk(out["z"], *out["y"].shape[1:], code)[0]
+
+
+def csv_of(folder: Path, name: str, stream: str) -> Path:
+    """Where symbols lie: a row for each channel."""
+    return folder / (f"{name}.csv" if folder == HERE else f"{name}-{stream}.csv")
 
 
 def main() -> None:
-    """Weights if asked for or absent, then everything that follows from them."""
-    if "--weights" in sys.argv[1:] or not WEIGHTS.exists():
-        make_weights()
-    frozen = codec.read(WEIGHTS)
+    """The weights of the models that are named, then of all models everything that follows from the weights."""
     pixels = images.read_image(datasets.find("embedded")[0])[0][45:128, 175:276]
     images.write_png(HERE / "photo.png", pixels)
-    images.write_png(HERE / "photo-decoded.png", frozen.predict(pixels)[0])
-    symbols = frozen.analyse(pixels)
-    for name, values in {"photo": symbols, "outliers": with_outliers(frozen, symbols)}.items():
-        np.savetxt(HERE / f"{name}.csv", values.reshape(len(values), -1), "%d", ",")
-        for coder in CODERS:
-            write_bytes(HERE / f"{name}-{coder}.cbk", frozen.write_symbols(values, *pixels.shape[:2], coder))
+    for model in models.MODELS:
+        folder = folder_of(model)
+        if model in sys.argv[1:]:
+            make_weights(model)
+        frozen = weight_files.read(folder / "tiny.safetensors")
+        images.write_png(folder / "photo-decoded.png", frozen.predict(pixels)[0])
+        photo = frozen.analyse(pixels)
+        for name, symbols in {"photo": photo, "outliers": with_outliers(frozen, photo)}.items():
+            for stream, values in symbols.items():
+                np.savetxt(csv_of(folder, name, stream), values.reshape(len(values), -1), "%d", ",")
+            for coder in CODERS:
+                if coder == "constriction" or not frozen.network.order.many:
+                    data = frozen.write_symbols(symbols, *pixels.shape[:2], coder)
+                    write_bytes(folder / f"{name}-{coder}.cbk", data)
 
 
 if __name__ == "__main__":

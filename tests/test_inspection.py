@@ -1,0 +1,53 @@
+"""What inspection shows is what the file is made of."""
+
+import numpy as np
+import pytest
+
+from codec_lib import codec, images, initialisation, models
+from codec_lib.errors import Unsupported
+from codec_lib.inspection import inspect
+
+
+@pytest.fixture(scope="module", params=["hyperprior", "joint", "checkerboard"])
+def frozen(request, crops) -> codec.Codec:
+    model = models.make(request.param, "tiny", 0.025)
+    initialisation.initialise(model, crops, 0.025)
+    return codec.freeze(model, "tiny", 0.025)
+
+
+def test_the_symbols_are_those_of_the_file(frozen, photo):
+    seen, symbols = inspect(frozen, photo), frozen.analyse(photo)
+    np.testing.assert_array_equal(seen.symbols, symbols["y"])
+    np.testing.assert_array_equal(seen.z, symbols["z"])
+
+
+def test_symbols_are_rounded_residuals_and_y_hat_is_near_y(frozen, photo):
+    seen = inspect(frozen, photo)
+    np.testing.assert_array_equal(seen.symbols, np.round(seen.y - seen.mean))
+    assert np.abs(seen.y_hat - seen.y).max() <= 0.5
+    np.testing.assert_allclose(seen.normalised * seen.scale + seen.mean, seen.y, atol=1e-9)
+
+
+def test_what_is_shown_decodes_to_the_picture(frozen, photo):
+    import torch
+
+    y_hat = torch.from_numpy(inspect(frozen, photo).y_hat).float()[None]
+    with torch.inference_mode():
+        x_hat = frozen.network.g_s(y_hat.contiguous(memory_format=torch.channels_last))
+    np.testing.assert_array_equal(images.to_pixels(images.crop(x_hat, *photo.shape[:2])), frozen.predict(photo)[0])
+
+
+def test_the_bits_add_up_to_the_estimate(frozen, photo):
+    seen = inspect(frozen, photo)
+    assert seen.bits.sum() + seen.bits_z.sum() == pytest.approx(frozen.predict(photo)[1], rel=1e-6)
+    assert seen.bits.shape == seen.y.shape
+    assert seen.bits_z.shape == seen.z.shape
+
+
+def test_scales_vary_from_place_to_place(frozen, photo):
+    assert (inspect(frozen, photo).scale.std((1, 2)) > 0).mean() > 0.5
+
+
+def test_the_factorized_prior_predicts_nothing_to_look_at(tiny_codec, photo):
+    with pytest.raises(Unsupported, match="factorized"):
+        inspect(tiny_codec, photo)
