@@ -13,6 +13,7 @@ from scipy import integrate, stats
 
 from codec_lib import densities
 from codec_lib.densities import PiecewiseLinearDensity, UnivariateDensity
+from codec_lib.entropy_coding import Writer
 
 few = settings(max_examples=25)
 
@@ -388,3 +389,28 @@ def test_a_scale_between_two_tables_costs_hardly_more_either(gaussian):
             bits, entropy = cost(scale * 2 ** (part / 16), *table)
             excess.append(bits / entropy - 1)
     assert 0 < max(excess) < 0.004 and np.mean(excess) < 0.001
+
+
+def test_bits_far_out_are_those_of_an_escape_and_near_those_of_the_gaussian():
+    residual = torch.tensor([0.0, 1, 3, 30, 100, 1000, -1000, 1e5])
+    log2_scale = torch.zeros(8)
+    gaussian = -densities.gaussian_log_prob(residual, log2_scale) / math.log(2)
+    bits = densities.gaussian_bits(residual, log2_scale)
+    assert torch.equal(bits[:3], gaussian[:3])
+    assert bits[3:].tolist() == [24, 32, 32, 32, 40]  # 16 and a byte for every seven bits of the distance
+    assert (gaussian[3:] > 100).all()
+
+
+def test_an_escape_takes_the_bits_that_are_charged_for_it():
+    """The stream of one far symbol among many zeros grows by about that."""
+    tables = densities.gaussian_tables()
+    for far in (30, 1000, 100_000):
+        sizes = []
+        for value in (0, far):
+            symbols = np.zeros(1000, np.int32)
+            symbols[500::4] = value
+            writer = Writer(tables, "constriction")
+            writer.put(symbols, np.full(1000, 48))
+            sizes.append(8 * len(writer.finish()))
+        charged = densities.gaussian_bits(torch.tensor([float(far)]), torch.zeros(1)).item()
+        assert (sizes[1] - sizes[0]) / 125 == pytest.approx(charged, abs=3)
