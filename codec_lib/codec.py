@@ -292,7 +292,7 @@ def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
         BadData: a weight is not finite, or too large for half precision or for exact coding.
     """
     stored = _round_weights(model)
-    network = _restore(type(model)(model.size), stored)
+    network = restore(type(model)(model.size), stored)
     if isinstance(network, models.FactorizedPrior):
         tables = {"y": frozen_tables(network.density_y)}
     else:
@@ -303,13 +303,12 @@ def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
 def assemble(
     network: models.Model, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float
 ) -> Codec:
-    """A codec from the tensors of a weight file; `network` gives the sizes, its own weights are replaced.
+    """A codec of a network whose weights are those `stored`, the tensors of a weight file.
 
     Raises:
         BadData: weights too large for exact coding.
-        RuntimeError, KeyError: the tensors are not those of such a network.
     """
-    network = _restore(network, stored).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     digest = hashlib.sha256(json.dumps([network.name, preset, lmbda]).encode())
     for name, tensor in sorted((stored | stored_tables(tables)).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -340,7 +339,13 @@ def _round_weights(model: models.Model) -> dict[str, Tensor]:
 _SCALE = ".scale"
 
 
-def _restore(network: models.Model, stored: dict[str, Tensor]) -> models.Model:
+def restore(network: models.Model, stored: dict[str, Tensor]) -> models.Model:
+    """Give a network the weights of a weight file.
+
+    Raises:
+        BadData: a weight is not finite.
+        RuntimeError, KeyError: the tensors are not those of such a network.
+    """
     for name, tensor in stored.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise BadData(f"The weights {name} hold numbers that are not finite or too large for half precision.")

@@ -174,6 +174,11 @@ class _LogNdtr(torch.autograd.Function):
         return grad * math.sqrt(2 / math.pi) / torch.special.erfcx(x * -(0.5**0.5))
 
 
+def log2_scale_of(table: Tensor | int) -> Tensor | float:
+    """log2 of the standard deviation that a table, 0 to SCALES - 1, is made for."""
+    return LOG2_SCALE_MIN + table / SCALES_PER_OCTAVE
+
+
 def gaussian_log_prob(residual: Tensor, log2_scale: Tensor) -> Tensor:
     """log of the mass that N(0, scale^2) has on [residual - 1/2, residual + 1/2], nats.
 
@@ -211,7 +216,7 @@ def gaussian_tables(tail: float = 2.0**-17) -> Tables:
     """
     probabilities = []
     for k in range(SCALES):
-        scale = 2.0 ** (LOG2_SCALE_MIN + k / SCALES_PER_OCTAVE)
+        scale = 2.0 ** log2_scale_of(k)
         reach = max(1, math.ceil(-scale * float(ndtri(tail)) - 0.5))
         edges = (np.arange(-reach, reach + 2) - 0.5) / scale
         inside = np.diff(ndtr(edges))

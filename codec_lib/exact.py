@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from codec_lib.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE, gaussian_bits
+from codec_lib.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE, gaussian_bits, log2_scale_of
 from codec_lib.errors import BadData
 from codec_lib.layers import MaskedConv2d
 from codec_lib.models import FactorizedPrior, Model, ScaleHyperprior
@@ -209,8 +209,7 @@ class GaussianPrior:
 
     def bits(self, symbols: Tensor, index: Tensor) -> float:
         """Ideal code length by the Gaussians of the tables and their escapes, of symbols (n, M)."""
-        log2_scale = LOG2_SCALE_MIN + index.double() / SCALES_PER_OCTAVE
-        return float(gaussian_bits(symbols, log2_scale).sum())
+        return float(gaussian_bits(symbols, log2_scale_of(index.double())).sum())
 
 
 def freeze(model: Model) -> ChannelPrior | GaussianPrior:

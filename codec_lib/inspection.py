@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from codec_lib.codec import Codec
-from codec_lib.densities import LOG2_SCALE_MIN, SCALES_PER_OCTAVE, gaussian_bits
+from codec_lib.densities import gaussian_bits, log2_scale_of
 from codec_lib.errors import Unsupported
+from codec_lib.quantization import round_to
 
 
 class Inspection(NamedTuple):
@@ -53,8 +54,8 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     kept = torch.empty(4, h * w, M, dtype=torch.float64)  # symbols, mean, scale, bits
 
     def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-        symbols = torch.round(rows[positions] - mean)
-        log2_scale = LOG2_SCALE_MIN + index.double() / SCALES_PER_OCTAVE
+        symbols, _ = round_to(rows[positions], mean)
+        log2_scale = log2_scale_of(index.double())
         bits = gaussian_bits(symbols, log2_scale)
         kept[:, positions] = torch.stack([symbols, mean, torch.exp2(log2_scale), bits])
         return symbols

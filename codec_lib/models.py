@@ -70,8 +70,12 @@ def make_transforms(size: Preset) -> tuple[nn.Module, nn.Module]:
     )
 
 
-def _channels_first(y: Tensor) -> Tensor:
-    return y.transpose(0, 1).reshape(y.shape[1], -1)  # (B, M, h, w) -> (M, B h w)
+def _density_bits(density: UnivariateDensity, latent: Tensor) -> Tensor:
+    """Ideal code length of a latent whose channels have a density each, bits. (B, M, h, w) -> (B,)."""
+    B, M = latent.shape[:2]
+    with torch.autocast(latent.device.type, enabled=False):
+        log_p = density.log_prob(latent.transpose(0, 1).reshape(M, -1))  # (M, B h w)
+    return log_p.reshape(M, B, -1).sum((0, 2)) / -math.log(2)
 
 
 class FactorizedPrior(nn.Module):
@@ -111,10 +115,7 @@ class FactorizedPrior(nn.Module):
 
     def bits_y(self, y_hat: Tensor) -> Tensor:
         """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
-        with torch.autocast(y_hat.device.type, enabled=False):
-            log_p = self.density_y.log_prob(_channels_first(y_hat))  # (M, B h w)
-        log_p = log_p.reshape(self.size.M, y_hat.shape[0], -1)
-        return log_p.sum((0, 2)) / -math.log(2)
+        return _density_bits(self.density_y, y_hat)
 
 
 class _Conditional(nn.Module):
@@ -198,8 +199,7 @@ class _Conditional(nn.Module):
 
     def bits_z(self, z_hat: Tensor) -> Tensor:
         """Ideal code length of z, bits. (B, N, h, w) -> (B,)."""
-        log_p = self.density_z.log_prob(_channels_first(z_hat))
-        return log_p.reshape(self.size.N, z_hat.shape[0], -1).sum((0, 2)) / -math.log(2)
+        return _density_bits(self.density_z, z_hat)
 
     def _noisy(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         noisy = add_noise(y)

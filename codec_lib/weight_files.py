@@ -49,7 +49,7 @@ def path_of(model: str, preset: str, quality: int, folder: Path = WEIGHTS) -> Pa
 
 
 def read(path: str | Path) -> Codec:
-    """A codec from a file that `Codec.save` wrote.
+    """A codec from a file that `save` wrote.
 
     Raises:
         BadData: the file is missing or damaged, or not such a file.
@@ -66,6 +66,7 @@ def read(path: str | Path) -> Codec:
             raise ValueError("another format, or no rate point")
         network = models.make(described["model"], described["preset"], lmbda)
         stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
+        codec.restore(network, stored)
         return codec.assemble(network, stored, _read_tables(network, tensors), described["preset"], lmbda)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error

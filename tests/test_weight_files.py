@@ -98,7 +98,7 @@ def test_kernels_of_any_size_are_rounded_once():
     network.weight[0] = 0.0
     once = codec._round_weights(network)
     assert once["weight"].dtype == torch.int8
-    again = codec._round_weights(codec._restore(nn.Conv2d(1, 20_000, 3), once))
+    again = codec._round_weights(codec.restore(nn.Conv2d(1, 20_000, 3), once))
     for name, tensor in once.items():
         assert torch.equal(again[name], tensor), name
 
