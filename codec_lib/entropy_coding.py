@@ -14,7 +14,6 @@ every table, and its distance follows in a list of variable-length integers.
 
 import contextlib
 import io
-import itertools
 import os
 import sys
 from dataclasses import dataclass
@@ -211,7 +210,7 @@ class _ConstrictionDecoder:
         bins = np.empty(len(index), np.int32)
         try:
             for table, first, last in _runs(index[order]):
-                bins[order[first:last]] = self.coder.decode(self.tables.categorical[table], int(last - first))
+                bins[order[first:last]] = self.coder.decode(self.tables.categorical[table], last - first)
         except AssertionError as error:  # constriction's word for impossible data
             raise Corrupt("A stream of the file holds no valid code.") from error
         return bins
@@ -225,8 +224,8 @@ def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
     """(table, first, last + 1) of each run in a sorted array."""
     if not len(index):
         return []
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(index)) + 1, [len(index)]])
-    return [(int(index[a]), int(a), int(b)) for a, b in itertools.pairwise(starts)]
+    starts = [0, *(np.flatnonzero(index[1:] != index[:-1]) + 1).tolist()]
+    return list(zip(index[starts].tolist(), starts, [*starts[1:], len(index)], strict=True))
 
 
 _CELLS = 1 << 26  # entries of the CDF rows in one call of torchac: 128 MiB, and it counts them in 32 bits
