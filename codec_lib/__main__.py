@@ -10,11 +10,12 @@ from pathlib import Path
 from codec_lib.errors import BadData, CodecError, Unsupported
 
 MODELS = ("factorized", "hyperprior", "joint", "checkerboard")
+AUTOENCODERS = ("ae-maxpool", "ae-strided", "ae-residual", "ae-vae", "ae-vector", "ae-resnet18")
 CODERS = ("constriction", "torchac")
-
+LOSSLESS = ("adaptive", "huffman")
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
-"""These three repeat `models`, `entropy_coding` and `weight_files`, which take seconds to import; --help should not."""
+"""These five repeat what stands in modules that take seconds to import; --help should not."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,14 +58,37 @@ def _prepare_output(path: Path, *inputs: Path) -> None:
             raise BadData(f"The output {path} is the input itself.")
 
 
+def _rate_points(args: argparse.Namespace, default: list[int]) -> list[int]:
+    """--quality, or of an autoencoder --bits; each family has options of its own."""
+    from codec_lib import weight_files
+
+    weight_files.rate_points(args.model)  # refuses what does not exist
+    own, foreign = ("bits", "lossless"), ("quality", "coder")
+    if args.model not in AUTOENCODERS:
+        own, foreign = foreign, own
+    wrong = [name for name in foreign if getattr(args, name) is not None]
+    if wrong:
+        raise Unsupported(f"The model {args.model} has no --{wrong[0]}; use --{own[foreign.index(wrong[0])]}.")
+    return default if getattr(args, own[0]) is None else getattr(args, own[0])
+
+
 def encode(args: argparse.Namespace) -> None:
     from codec_lib import files, images, metrics, weight_files
 
-    weight_files.check_choice(args.model, args.quality)
+    (point,) = _rate_points(args, [2])
+    weight_files.check_choice(args.model, point)
+    coder, options = args.lossless or args.coder, {}
+    if args.state:
+        if args.lossless != "huffman":
+            raise Unsupported("Only the table of --lossless huffman can be kept in a file of its own by --state.")
+        _prepare_output(args.state, args.input, args.output)
+        if args.state.resolve() == args.output.resolve():
+            raise BadData(f"The table and the file cannot both be {args.output}.")
+        coder, options = "huffman-file", {"state": args.state}
     _prepare_output(args.output, args.input)
     pixels, notes = images.read_image(args.input)
-    frozen = weight_files.load(args.model, args.quality, args.preset, args.weights)
-    data = frozen.encode(pixels, args.coder)
+    frozen = weight_files.load(args.model, point, args.preset, args.weights)
+    data = frozen.encode(pixels, coder or frozen.coders[0], **options)
     files.write_bytes(args.output, data)
     for note in notes:
         _say(f"{args.input}: {note}.")
@@ -75,10 +99,13 @@ def encode(args: argparse.Namespace) -> None:
 def decode(args: argparse.Namespace) -> None:
     from codec_lib import bitstream, files, images, weight_files
 
-    _prepare_output(args.output, args.input)
+    _prepare_output(args.output, args.input, *([args.state] if args.state else []))
     data = files.read_bytes(args.input)
-    frozen = weight_files.load_for(bitstream.unpack(data), args.weights)
-    pixels = frozen.decode(data)
+    container = bitstream.unpack(data)
+    frozen = weight_files.load_for(container, args.weights)
+    if args.state and (container.model not in AUTOENCODERS or container.coder != "huffman-file"):
+        raise Unsupported(f"{args.input} needs no --state: all that decodes it is inside.")
+    pixels = frozen.decode(data, args.state) if args.state else frozen.decode(data)
     images.write_png(args.output, pixels)
     print(f"{args.output}: {pixels.shape[1]}x{pixels.shape[0]}")
 
@@ -104,19 +131,22 @@ def info(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from codec_lib import models, training, weight_files
+    from codec_lib import training, weight_files
     from codec_lib.release import read_card_of, release
-    from codec_lib.runs import Settings
+    from codec_lib.runs import Settings, make_model
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0
+    if args.lmbda is None:
+        if args.model not in AUTOENCODERS or args.model in ("ae-vae", "ae-vector"):
+            raise Unsupported(f"The model {args.model} cannot be trained without --lmbda; 0.013 is quality 2.")
+        args.lmbda = 0.013  # a mere factor of the loss, where the rate is fixed
     names = Settings.__dataclass_fields__
     settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
     source, source_card = None, None
     if args.start:
         source = weight_files.read(args.start)
-        sizes = models.preset(settings.preset, settings.lmbda, settings.model)
-        if _of_transforms(source.network.size) != _of_transforms(sizes):
+        if _of_transforms(source.network) != _of_transforms(make_model(settings)):
             raise Unsupported(f"{args.start} holds transforms of other sizes than those to be trained.")
         source_card = read_card_of(args.start) if args.start.with_suffix(".json").is_file() else None
     run = training.train(settings, args.out, args.resume, source, progress=not args.quiet)
@@ -127,24 +157,32 @@ def train(args: argparse.Namespace) -> None:
         print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
 
 
-def _of_transforms(size):
-    """The sizes of a preset that g_a and g_s have; in the compact style N is of the prior alone."""
+def _of_transforms(network):
+    """What g_a and g_s must agree in; of the compact style N is of the prior alone, of an autoencoder B is free."""
+    size = network.size
+    if network.name in AUTOENCODERS:
+        return network.name, size
     return size if size.style == "paper" else replace(size, N=0)
 
 
 def evaluate(args: argparse.Namespace) -> None:
     from codec_lib import datasets, evaluation, tables, weight_files
 
-    for quality in args.quality:
-        weight_files.check_choice(args.model, quality)
+    points = _rate_points(args, [1, 2, 4, 10] if args.model in AUTOENCODERS else [1, 2, 3, 4])
+    if args.model in AUTOENCODERS and args.bits is None:
+        points = weight_files.available(args.model, args.weights) or points
+    for point in points:
+        weight_files.check_choice(args.model, point)
     if args.csv:
         _prepare_output(args.csv)
-    loaded = [weight_files.load(args.model, quality, args.preset, args.weights) for quality in args.quality]
+    loaded = [weight_files.load(args.model, point, args.preset, args.weights) for point in points]
     paths = datasets.open_pictures(args.dataset)
-    rows = [evaluation.summary(evaluation.evaluate(c, paths, args.coder, not args.quiet)) for c in loaded]
+    rows = [
+        evaluation.summary(evaluation.evaluate(c, paths, args.lossless or args.coder, not args.quiet)) for c in loaded
+    ]
     if args.csv:
         tables.write_csv(args.csv, rows)
-    print(tables.to_text(rows, digits={"lmbda": 4, "num_pixels": 0, "bits": 0, "psnr": 2, "ms_ssim": 4}))
+    print(tables.to_text(rows, digits={"lmbda": 4, "B": 0, "num_pixels": 0, "bits": 0, "psnr": 2, "ms_ssim": 4}))
 
 
 def data(args: argparse.Namespace) -> None:
@@ -170,6 +208,7 @@ def data(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="python -m codec_lib", description="Learned image compression as real files.")
+    all_models = f"one of {', '.join(MODELS)}, or an autoencoder: {', '.join(AUTOENCODERS)}"
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, function, help: str) -> argparse.ArgumentParser:
@@ -181,22 +220,32 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weight files")
 
     def model(p: argparse.ArgumentParser) -> None:
-        p.add_argument("--model", default="factorized", metavar="NAME", help=f"one of {', '.join(MODELS)}")
+        p.add_argument("--model", default="factorized", metavar="NAME", help=all_models)
         p.add_argument(
             "--preset", metavar="NAME", help="sizes of the networks; without it the largest there are weights for"
         )
-        p.add_argument("--coder", choices=CODERS, default="constriction", help="entropy coder")
+        p.add_argument("--coder", choices=CODERS, help="entropy coder (default: constriction)")
+        p.add_argument("--lossless", choices=LOSSLESS, help="lossless coder of an autoencoder (default: adaptive)")
 
     p = command("encode", encode, "Write a picture (anything Pillow opens) as a .cbk file.")
     p.add_argument("input", type=Path, metavar="IN", help="picture")
     p.add_argument("output", type=Path, metavar="OUT.cbk", help="file to write")
-    p.add_argument("--quality", type=int, default=2, metavar="Q", help="1 (smallest file) to 4 (best picture)")
+    p.add_argument(
+        "--quality", type=int, nargs=1, metavar="Q", help="1 (smallest file) to 4 (best picture) (default: 2)"
+    )
+    p.add_argument(
+        "--bits", type=int, nargs=1, metavar="B", help="of an autoencoder's quantiser: 1, 2, 4 or 10 (default: 2)"
+    )
+    p.add_argument(
+        "--state", type=Path, metavar="FILE.json", help="write the table of --lossless huffman here, not into the file"
+    )
     model(p)
     weights(p)
 
     p = command("decode", decode, "Turn a .cbk file back into a PNG picture.")
     p.add_argument("input", type=Path, metavar="IN.cbk", help="file that 'encode' wrote")
     p.add_argument("output", type=Path, metavar="OUT.png", help="picture to write")
+    p.add_argument("--state", type=Path, metavar="FILE.json", help="the Huffman table, where encode wrote one")
     weights(p)
 
     p = command("info", info, "Tell what a .cbk file holds, after checking it.")
@@ -204,15 +253,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="as one JSON object")
 
     p = command("train", train, "Train a model; under torchrun on several devices.")
-    p.add_argument("--model", required=True, metavar="NAME", help=f"one of {', '.join(MODELS)}")
+    p.add_argument("--model", required=True, metavar="NAME", help=all_models)
     p.add_argument(
         "--lmbda",
         type=float,
-        required=True,
-        help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4",
+        help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4; "
+        "needless for autoencoders but ae-vae and ae-vector",
     )
     p.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
+    )
+    p.add_argument("--bits", type=int, metavar="B", help="of an autoencoder's quantiser: 1, 2, 4 or 10")
+    p.add_argument(
+        "--straight-through", action="store_true", help="round an autoencoder's latent in training, instead of noise"
     )
     p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
     p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train or embedded")
@@ -223,6 +276,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
     p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
+    p.add_argument(
+        "--optimiser", choices=("adam", "muon"), default="adam", help="muon: much faster where no linear path is"
+    )
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
@@ -236,7 +292,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
     p = command("evaluate", evaluate, "Measure rate, distortion and time, from files on disk.")
-    p.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
+    p.add_argument("--quality", type=int, nargs="+", metavar="Q", help="rate points (default: 1 2 3 4)")
+    p.add_argument(
+        "--bits", type=int, nargs="+", metavar="B", help="of an autoencoder's quantiser (default: all there are)"
+    )
     p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, or a folder of pictures")
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -24,8 +24,11 @@ from codec_lib.images import check_size
 
 SIGNATURE = b"\x89CBK\r\n\x1a\n"
 VERSION = 1
-MODEL_IDS = {"factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4}
-CODER_IDS = {"constriction": 1, "torchac": 2}
+MODEL_IDS = {
+    "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4,
+    "ae-maxpool": 16, "ae-strided": 17, "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
+}  # fmt: skip
+CODER_IDS = {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
 _HEAD = struct.Struct("<8s4B8sIIIB")
 
 
@@ -34,7 +37,7 @@ class Container:
     """What a `.cbk` file says.
 
     Attributes:
-        model, coder: names. quality: 1 to 255.
+        model, coder: names. quality: 1 to 255; of an autoencoder the bits of its quantiser.
         weights: first 8 bytes of the SHA-256 of the weights that wrote it.
         height, width: of the picture, pixels.
         symbols_crc: CRC-32 of the decoded symbols.

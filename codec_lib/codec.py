@@ -8,8 +8,6 @@ From pixels to bytes and back:
     y_hat --g_s--images.crop-- pixels
 """
 
-import hashlib
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +21,10 @@ from torch import Tensor
 from codec_lib import bitstream, context, exact, images, models
 from codec_lib.bitstream import Container
 from codec_lib.densities import frozen_tables, gaussian_tables
-from codec_lib.entropy_coding import Reader, Tables, Writer
+from codec_lib.entropy_coding import CODERS, Reader, Tables, Writer
 from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported, WrongModel
 from codec_lib.quantization import round_to
+from codec_lib.stored import digest_of, restore, round_weights
 
 Code = Callable[[Tensor, Tensor, Tensor], Tensor]
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -64,6 +63,16 @@ class Codec:
     def quality(self) -> int:
         """The rate point, 1 to 4, nearest to its lmbda."""
         return models.quality_of(self.lmbda)
+
+    @property
+    def rate_point(self) -> dict[str, float]:
+        """What tells this codec from others of its model."""
+        return {"lmbda": self.lmbda}
+
+    @property
+    def coders(self) -> tuple[str, ...]:
+        """The entropy coders that it can use, the default first."""
+        return tuple(name for name in CODERS if name != "torchac" or not self.network.order.many)
 
     def encode(self, image: Image.Image | np.ndarray, coder: str = "constriction") -> bytes:
         """A picture as the bytes of a `.cbk` file.
@@ -242,7 +251,7 @@ class Codec:
         return symbols, y_hat
 
     def _check_coder(self, coder: str) -> None:
-        if coder == "torchac" and self.network.order.many:
+        if coder in CODERS and coder not in self.coders:
             raise Unsupported(
                 f"torchac keeps no state between groups, so it cannot code the {self.model} model; "
                 "use --coder constriction."
@@ -291,7 +300,7 @@ def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
     Raises:
         BadData: a weight is not finite, or too large for half precision or for exact coding.
     """
-    stored = _round_weights(model)
+    stored = round_weights(model)
     network = restore(type(model)(model.size), stored)
     if isinstance(network, models.FactorizedPrior):
         tables = {"y": frozen_tables(network.density_y)}
@@ -309,55 +318,8 @@ def assemble(
         BadData: weights too large for exact coding.
     """
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    digest = hashlib.sha256(json.dumps([network.name, preset, lmbda]).encode())
-    for name, tensor in sorted((stored | stored_tables(tables)).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.numpy().tobytes())
-    return Codec(network, exact.freeze(network), tables, preset, lmbda, stored, digest.digest())
-
-
-def _round_weights(model: models.Model) -> dict[str, Tensor]:
-    """Kernels in 8 bits with a scale for each row, the densities in float32, the rest in half precision.
-
-    The linear path, which starts as the KLT, stays in half precision: in 8 bits it costs 0.1 dB.
-    """
-    stored = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu().float()
-        if name.startswith("density") or tensor.dim() < 2 or "linear" in name:
-            dtype = torch.float32 if name.startswith("density") else torch.float16
-            stored[name] = tensor.to(dtype).contiguous()
-        else:
-            scale = tensor.flatten(1).abs().amax(1) / 127
-            scale[scale == 0] = 1.0
-            shape = (-1, *[1] * (tensor.dim() - 1))
-            stored[name] = torch.round(tensor / scale.view(shape)).nan_to_num().to(torch.int8).contiguous()
-            stored[name + _SCALE] = scale
-    return stored
-
-
-_SCALE = ".scale"
-
-
-def restore(network: models.Model, stored: dict[str, Tensor]) -> models.Model:
-    """Give a network the weights of a weight file.
-
-    Raises:
-        BadData: a weight is not finite.
-        RuntimeError, KeyError: the tensors are not those of such a network.
-    """
-    for name, tensor in stored.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise BadData(f"The weights {name} hold numbers that are not finite or too large for half precision.")
-
-    def restored(name: str) -> Tensor:
-        tensor = stored[name].float()
-        if name + _SCALE not in stored:
-            return tensor
-        return tensor * stored[name + _SCALE].view(-1, *[1] * (tensor.dim() - 1))
-
-    network.load_state_dict({name: restored(name) for name in stored if not name.endswith(_SCALE)})
-    return network
+    digest = digest_of([network.name, preset, lmbda], stored | stored_tables(tables))
+    return Codec(network, exact.freeze(network), tables, preset, lmbda, stored, digest)
 
 
 def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:

@@ -11,14 +11,18 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from codec_lib import bitstream, images, metrics
-from codec_lib.codec import Codec
 from codec_lib.files import read_bytes, write_bytes
+from codec_lib.weight_files import AnyCodec
 
-COLUMNS = ("lmbda", "num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)", "ms_ssim", "bpp_estimated")
-"""Of `summary`: the fourth seed's columns and two more. Times in seconds, PSNR in dB, of 8-bit pictures."""
+COLUMNS = (
+    "lmbda", "B", "num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)", "ms_ssim", "bpp_estimated",
+)  # fmt: skip
+"""Of `summary`: the fourth seed's columns and two more; an autoencoder has B in place of lmbda.
+
+Times in seconds, PSNR in dB, of 8-bit pictures."""
 
 
-def evaluate(codec: Codec, paths: Iterable[Path], coder: str = "constriction", progress: bool = True) -> list[dict]:
+def evaluate(codec: AnyCodec, paths: Iterable[Path], coder: str | None = None, progress: bool = True) -> list[dict]:
     """Encode, write, read and decode each picture.
 
     Times run from pixels in memory to bytes and back, after one picture that is not counted.
@@ -27,19 +31,19 @@ def evaluate(codec: Codec, paths: Iterable[Path], coder: str = "constriction", p
         A row per picture: `image`, the columns of `COLUMNS`, `exact` (the decoded pixels are those
         the model predicts) and `container` (bytes besides the streams).
     """
-    paths = list(paths)
-    rows = []
+    paths, rows = list(paths), []
+    coder = coder or codec.coders[0]
     bar = tqdm(paths, desc=f"{codec.model} q{codec.quality}", unit="picture", disable=not progress, leave=False)
     with tempfile.TemporaryDirectory() as folder:
         for k, path in enumerate(bar):
             pixels, _ = images.read_image(path)
             if k == 0:
                 codec.decode(codec.encode(pixels, coder))
-            rows.append({"image": path.stem, "lmbda": codec.lmbda} | _measure(codec, pixels, coder, Path(folder)))
+            rows.append({"image": path.stem} | codec.rate_point | _measure(codec, pixels, coder, Path(folder)))
     return rows
 
 
-def _measure(codec: Codec, pixels: np.ndarray, coder: str, folder: Path) -> dict:
+def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> dict:
     file = folder / "picture.cbk"
     start = time.perf_counter()
     data = codec.encode(pixels, coder)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib import transforms
+from codec_lib.context import REACH
 from codec_lib.densities import UnivariateDensity, fit
 from codec_lib.models import FactorizedPrior, Model, ScaleHyperprior
 from codec_lib.quantization import add_noise
@@ -48,7 +49,8 @@ def _start_hyper_transforms(model: Model, y: Tensor) -> None:
     to send nothing, and the model is stuck with one scale a channel. Here the first K channels carry,
     through the layers there are, averages of 4x4 positions of K components of log2(1 + |y|); a bias
     keeps them positive on the way, where ReLU leaves them alone. The last layer turns them into log2
-    of the scale by least squares. All other channels start at random, and with no effect.
+    of the scale by least squares; a context's means come from `_start_means`. All other channels start
+    at random, and with no effect.
     """
     M, N = model.size.M, model.size.N
     K = min(M, N // 2)
@@ -80,16 +82,49 @@ def _start_hyper_transforms(model: Model, y: Tensor) -> None:
     # Least squares: z_hat, repeated, against half the log2 of the energy around each position.
     z = torch.round(model.h_a(model.side_input(y))[:, :K])
     z = z.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, : y.shape[2], : y.shape[3]]
-    energy = F.avg_pool2d(y.square(), 3, stride=1, padding=1, count_include_pad=False)
+    last.weight.zero_()
+    last.bias.zero_()
+    residual = y if isinstance(model, ScaleHyperprior) else y - _start_means(model, y, K)
+    energy = F.avg_pool2d(residual.square(), 3, stride=1, padding=1, count_include_pad=False)
     target = (energy + 1 / 12).log2() / 2
     z, target = (t.permute(0, 2, 3, 1).flatten(0, 2).double() for t in (z, target))
     inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1)
     ridge = len(z) * 1e-3 * torch.eye(K + 1, dtype=torch.float64)
     solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target).float()  # (K + 1, M)
-    last.weight.zero_()
-    last.bias.zero_()
     last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = solution[:K].T
     last.bias[-M:] = solution[K] - shift @ solution[:K]
+
+
+def _start_means(model: Model, y: Tensor, first: int) -> Tensor:
+    """Predict channels of y from their own neighbours in the context, by least squares, and give the means.
+
+    The channels that gain most are taken, as many as a quarter of the hidden units; a prediction passes
+    the ReLU layers as its positive and its negative part, in the hidden units from `first` on.
+    """
+    h, w = y.shape[2:]
+    seen = F.pad(add_noise(y) * model.order.shown(h, w), [REACH] * 4)
+    offsets = model.order.offsets()
+    around = torch.stack([seen[:, :, REACH + dy :, REACH + dx :][:, :, :h, :w] for dy, dx in offsets])
+    late = (model.order.times(h, w) > 0).flatten()  # the first group sees nothing
+    x, target = (t.flatten(-2)[..., late].transpose(-2, -3).flatten(-2) for t in (around, y))  # (taps, M, n), (M, n)
+    products = torch.einsum("imn,jmn->mij", x, x) + len(target[0]) * 1e-2 * torch.eye(len(offsets))
+    weights = torch.linalg.solve(products, torch.einsum("imn,mn->mi", x, target))  # (M, taps)
+    before, after = (e.square().mean(1) + 1 / 12 for e in (target, target - torch.einsum("imn,mi->mn", x, weights)))
+    hidden = [layer for layer in model.entropy_parameters if isinstance(layer, nn.Conv2d)]
+    best = (before / after).argsort(descending=True)[: hidden[0].out_channels // 4]
+    P, mean = model.context.out_channels, torch.zeros_like(y)
+    for layer in hidden[:-1]:
+        _pass_on(layer, first + 2 * len(best), torch.ones(1, 1))
+    for j, c in enumerate(best.tolist()):
+        model.context.weight[j], model.context.bias[j] = 0.0, 0.0
+        for (dy, dx), a in zip(offsets, weights[c], strict=True):
+            model.context.weight[j, c, REACH + dy, REACH + dx] = a
+        for unit, sign in ((first + 2 * j, 1.0), (first + 2 * j + 1, -1.0)):
+            hidden[0].weight[unit] = 0.0
+            hidden[0].weight[unit, P + j] = sign
+            hidden[-1].weight[c, unit] = sign
+        mean[:, c] = torch.einsum("ibhw,i->bhw", around[:, :, c], weights[c])
+    return mean
 
 
 def _pass_on(layer: nn.Module, K: int, kernel: Tensor) -> None:

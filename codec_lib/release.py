@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from codec_lib import __version__, codec, datasets, evaluation, weight_files
-from codec_lib.codec import Codec
+from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, weight_files
+from codec_lib.autoencoders import Autoencoder
 from codec_lib.errors import BadData
 from codec_lib.files import write_bytes
 from codec_lib.runs import Run
@@ -31,11 +31,14 @@ def release(run: Run, folder: Path, progress: bool = True, source_card: dict | N
         The weight file's path and the card.
     """
     settings = run.settings
-    frozen = codec.freeze(run.average, settings.preset, settings.lmbda)
+    if isinstance(run.average, Autoencoder):
+        frozen = autoencoder_codec.freeze(run.average, settings.preset)
+    else:
+        frozen = codec.freeze(run.average, settings.preset, settings.lmbda)
     path = weight_files.path_of(settings.model, settings.preset, frozen.quality, folder)
     card = {
         "name": path.stem,
-        **{k: v for k, v in asdict(settings).items() if k not in ("steps", "epochs", "minutes", "precision")},
+        **{k: v for k, v in asdict(settings).items() if k not in _MEASURED and v is not None},
         "steps": run.step,
         "minutes": round(run.seconds / 60, 1),
         "precision": str(run.dtype).removeprefix("torch."),
@@ -55,9 +58,12 @@ def release(run: Run, folder: Path, progress: bool = True, source_card: dict | N
     return path, card
 
 
+_MEASURED = ("steps", "epochs", "minutes", "precision")
+"""Settings in whose place the card tells what became of them."""
+
 _STAGE = (
-    "name", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "average", "prior_only", "steps", "minutes",
-    "precision", "device", "started_from", "digest",
+    "name", "lmbda", "bits", "straight_through", "dataset", "batch_size", "crop", "lr", "seed", "average",
+    "optimiser", "prior_only", "steps", "minutes", "precision", "device", "started_from", "digest",
 )  # fmt: skip
 
 
@@ -68,7 +74,7 @@ def _history(card: dict | None) -> list[dict]:
     return [*card.get("before", []), {name: card[name] for name in _STAGE if name in card}]
 
 
-def _kodak(frozen: Codec, progress: bool) -> dict | None:
+def _kodak(frozen: weight_files.AnyCodec, progress: bool) -> dict | None:
     try:
         paths = datasets.find("kodak")
     except BadData:

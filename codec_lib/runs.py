@@ -10,10 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from codec_lib import autoencoders, models
+from codec_lib.autoencoders import AUTOENCODERS, Autoencoder, Variational
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.files import write_bytes
+from codec_lib.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
+OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 LENGTHS = ("steps", "epochs", "minutes")
 
 
@@ -36,6 +40,28 @@ class Settings:
     compile: bool = False
     average: float = 0.998
     prior_only: bool = False
+    bits: int | None = None
+    straight_through: bool = False
+    optimiser: str = "adam"
+
+
+def make_model(settings: Settings) -> models.Model | Autoencoder:
+    """A fresh model, or an autoencoder, of the sizes that the settings tell.
+
+    Raises:
+        Unsupported: there is no such model or preset, or the bits of the quantiser do not fit it.
+    """
+    if settings.model in AUTOENCODERS:
+        if settings.bits is None:
+            raise Unsupported(f"Say how many bits the quantiser of {settings.model} has: --bits 1, 2, 4 or 10.")
+        if settings.straight_through and issubclass(AUTOENCODERS[settings.model], Variational):
+            raise Unsupported(f"The model {settings.model} has noise of its own; leave --straight-through out.")
+        return autoencoders.make(settings.model, settings.preset, settings.bits, settings.straight_through)
+    if settings.straight_through:
+        raise Unsupported(f"The model {settings.model} always rounds straight through; leave the option out.")
+    if settings.bits is not None:
+        raise Unsupported(f"The model {settings.model} has no quantiser of {settings.bits} bits; leave --bits out.")
+    return models.make(settings.model, settings.preset, settings.lmbda)
 
 
 class Run:
@@ -49,7 +75,9 @@ class Run:
             self.model.g_a.requires_grad_(False)
             self.model.g_s.requires_grad_(False)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(parameter_groups(self.model, settings.lr))
+        if settings.optimiser not in OPTIMISERS:
+            raise Unsupported(f"There is no optimiser '{settings.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
+        self.optimiser = OPTIMISERS[settings.optimiser](parameter_groups(self.model, settings.lr))
         self.step, self.seconds = 0, 0.0
         self.rows: list[dict[str, float]] = []
         dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -63,6 +91,8 @@ class Run:
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         averaged, current = list(self.average.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(averaged, current, 1 - decay)
+        for kept, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(now)  # batch normalisation averages by itself
 
     def save(self, out: Path) -> None:
         """Replace the checkpoint in one step, so that a full disk leaves the last one."""
@@ -91,7 +121,7 @@ class Run:
                 raise ValueError(f"the checksum of {damaged} does not fit")
             state = torch.load(path, map_location=self.device, weights_only=True)
             saved = state["settings"]
-            changed = [k for k, v in asdict(self.settings).items() if saved[k] != v and k not in LENGTHS]
+            changed = [k for k, v in asdict(self.settings).items() if saved.get(k, v) != v and k not in LENGTHS]
             if not changed:
                 self.model.load_state_dict(state["model"])
                 self.average.load_state_dict(state["average"])
@@ -102,7 +132,7 @@ class Run:
         except Exception as error:  # torch raises many kinds on damaged files
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
         if changed:
-            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
+            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved.get(changed[0])}).")
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:

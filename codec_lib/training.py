@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,12 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from codec_lib import datasets, initialisation, models, tables
+from codec_lib import datasets, initialisation, tables
+from codec_lib.autoencoder_codec import AutoencoderCodec
+from codec_lib.autoencoders import Autoencoder, ResNet18
 from codec_lib.codec import Codec
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.models import Prediction
-from codec_lib.runs import CHECKPOINT, LENGTHS, Run, Settings
+from codec_lib.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
+
+AnyCodec = Codec | AutoencoderCodec
 
 LOG = "log.csv"
 VALIDATIONS = 20  # evenly spaced over a run
@@ -126,7 +131,7 @@ def _process_group() -> Iterator[tuple[int, int, torch.device]]:
 
 
 def train(
-    settings: Settings, out: Path, resume: bool = False, source: Codec | None = None, progress: bool = True
+    settings: Settings, out: Path, resume: bool = False, source: AnyCodec | None = None, progress: bool = True
 ) -> Run:
     """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
 
@@ -152,7 +157,7 @@ def train(
     with _process_group() as (rank, world, device):
         progress = progress and rank == 0
         torch.manual_seed(settings.seed)
-        model = models.make(settings.model, settings.preset, settings.lmbda)
+        model = make_model(settings)
         _check(settings, model)
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank)
         if resume:
@@ -186,6 +191,8 @@ def _check(settings: Settings, model: nn.Module) -> None:
         raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
+    if settings.prior_only and isinstance(model, Autoencoder):
+        raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
     if settings.dataset == "kodak":
         raise Unsupported("Kodak is for testing only; train on other pictures.")
 
@@ -197,8 +204,12 @@ def _make_folder(out: Path) -> None:
         raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
 
 
-def _start(run: Run, crops: datasets.RandomCrops, source: Codec | None) -> None:
+def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None) -> None:
     settings = run.settings
+    if isinstance(run.model, Autoencoder):
+        _start_autoencoder(run, source)
+        run.average.load_state_dict(run.model.state_dict())
+        return
     sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
     sample = sample.to(run.device).float() / 255
     if source is not None:
@@ -207,6 +218,17 @@ def _start(run: Run, crops: datasets.RandomCrops, source: Codec | None) -> None:
     else:
         initialisation.initialise(run.model, sample, settings.lmbda)
     run.average.load_state_dict(run.model.state_dict())
+
+
+def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
+    if source is not None:
+        run.model.load_state_dict(source.network.state_dict())
+        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+    elif isinstance(run.model, ResNet18):
+        reason = run.model.fetch_pretrained()
+        run.started_from = run.model.SOURCE if reason is None else None
+        if reason and run.rank == 0:
+            tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
 
 
 @contextlib.contextmanager

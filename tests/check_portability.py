@@ -79,8 +79,10 @@ def start(threads: int, processor: str, action: str, tasks: list[tuple[Job, Sett
     return json.loads(done.stdout)
 
 
-def check(jobs: list[Job], writers: list[Setting], readers: list[Setting]) -> list[dict]:
-    """Write each job's file under one of the writers in turn, and read it under all readers.
+def check(jobs: list[Job], writers: list[Setting], readers: list[Setting], each: int | None = None) -> list[dict]:
+    """Write each job's file under one of the writers in turn, and read it under all readers, or `each` of them.
+
+    Of `SETTINGS`, or half of them, the first reader differs from the writer in every respect.
 
     Returns:
         A row for each job and reader: the job, the reader's setting, `written_under`, `symbols`, `mismatches`,
@@ -93,10 +95,15 @@ def check(jobs: list[Job], writers: list[Setting], readers: list[Setting]) -> li
     written_under = dict(zip((job.file for job in jobs), chosen, strict=True))
     rows = []
     for (threads, processor), settings in by_process(readers).items():
-        tasks = [(job, setting) for job in jobs for setting in settings]
+        tasks = [(job, s) for k, job in enumerate(jobs) for s in settings if s in _chosen(readers, k, each)]
         for row in start(threads, processor, "decode", tasks):
             rows.append(row | {"written_under": dataclasses.astuple(written_under[row["file"]])})
     return rows
+
+
+def _chosen(readers: list[Setting], k: int, each: int | None) -> list[Setting]:
+    n = len(readers)
+    return [readers[(n - 1 - k + 3 * j) % n] for j in range(n if each is None else each)]
 
 
 # --- within a process -----------------------------------------------------------------------
@@ -119,8 +126,12 @@ def in_layout(frozen, layout: str):
     """The codec with all its weights in another order in memory; their values stay."""
     import torch
 
+    from codec_lib.exact import Convolution
+
     def turned(part: object) -> object:
         part = copy.copy(part)
+        if isinstance(part, Convolution):
+            part.taps = turned(part.taps)
         if layout == "contiguous" and isinstance(getattr(part, "weight", None), torch.Tensor):
             part.weight = part.weight.transpose(-1, -2).contiguous().transpose(-1, -2)
         return part
@@ -202,8 +213,13 @@ def main() -> int:
     parser.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
     parser.add_argument("--dataset", default="kodak", help="kodak, embedded, or a folder of pictures")
     parser.add_argument("--pictures", type=int, metavar="N", help="take the first N pictures only")
+    parser.add_argument(
+        "--processor", nargs="+", choices=("this", "oldest"), default=["this", "oldest"], help="which to take on"
+    )
+    parser.add_argument("--readers", type=int, metavar="N", help="read each file under N settings, not under all")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each file and setting there")
     args = parser.parse_args()
+    settings = [setting for setting in SETTINGS if setting.processor in args.processor]
     pictures = datasets.open_pictures(args.dataset)[: args.pictures]
     rows = []
     for model, quality in itertools.product(args.model, args.quality):
@@ -211,7 +227,7 @@ def main() -> int:
         for weights in filter(Path.is_file, paths):
             with tempfile.TemporaryDirectory() as folder:
                 jobs = [Job(str(weights), str(p), f"{folder}/{p.stem}.cbk") for p in pictures]
-                found = check(jobs, SETTINGS, SETTINGS)
+                found = check(jobs, settings, settings, args.readers)
             wrong, symbols = (sum(row[name] for row in found) for name in ("mismatches", "symbols"))
             kinds = len({(row["picture"], row["floats"]) for row in found if row["floats"]}) / len(pictures)
             floats = f"; in float32, h_s gave {kinds:.1f} results a picture" if kinds else ""

@@ -1,14 +1,27 @@
 """What several test files share: photographs, small fitted models, and repeatable property tests."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 from torch import Tensor
 
-from codec_lib import codec, datasets, entropy_coding, images, initialisation, models, weight_files
+from codec_lib import (
+    autoencoder_codec,
+    autoencoders,
+    codec,
+    datasets,
+    entropy_coding,
+    images,
+    initialisation,
+    models,
+    weight_files,
+)
+from codec_lib.__main__ import main
 from codec_lib.errors import BadData
 
 # No deadline: the first call of a torch operator is slow. The same examples each time.
@@ -24,6 +37,10 @@ PAIRS = [
     if coder == "constriction" or not model.order.many
 ]
 """Each model with each entropy coder that it can use: torchac keeps no state, so it cannot serve joint."""
+
+
+def is_a_sentence(error: Exception) -> bool:
+    return re.fullmatch(r"[A-Z][^\n]*\.", str(error)) is not None
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +154,72 @@ def weights(tiny_codecs, codecs, tiny_models, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@torch.no_grad()
+def random_autoencoder(name: str, B: int, straight_through: bool = False) -> autoencoders.Autoencoder:
+    """A tiny autoencoder of random weights whose symbols vary, in evaluation mode; the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = autoencoders.make(name, "tiny", B, straight_through)
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn_like(p))  # biases too
+        for _ in range(10):
+            model(torch.rand(4, 3, 128, 128))  # statistics for batch normalisation
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def ae_codecs() -> dict[str, autoencoder_codec.AutoencoderCodec]:
+    """`random_autoencoder` of each kind with a quantiser of 4 bits, frozen."""
+    return {name: autoencoder_codec.freeze(random_autoencoder(name, 4), "tiny") for name in autoencoders.AUTOENCODERS}
+
+
+@pytest.fixture(scope="session", params=autoencoders.AUTOENCODERS)
+def ae_codec(request, ae_codecs) -> autoencoder_codec.AutoencoderCodec:
+    """Each of `ae_codecs` in turn."""
+    return ae_codecs[request.param]
+
+
+@pytest.fixture(scope="session")
+def ae_weights(ae_codecs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weight files for `--weights`: `ae_codecs`, and ae-strided with 1 bit. Leave it as it is."""
+    folder = tmp_path_factory.mktemp("ae_weights")
+    coarse = autoencoder_codec.freeze(random_autoencoder("ae-strided", 1), "tiny")
+    for frozen in [*ae_codecs.values(), coarse]:
+        weight_files.save(frozen, weight_files.path_of(frozen.model, "tiny", frozen.quality, folder))
+    return folder
+
+
 @pytest.fixture(params=entropy_coding.CODERS)
 def coder(request) -> str:
     """Each entropy coder in turn."""
     return request.param
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as end:  # argparse's way
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path, photo) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(3):
+        Image.fromarray(photo[16 * k :]).save(folder / f"{k}.png")
+    return folder
+
+
+@pytest.fixture
+def no_mirror(monkeypatch, tmp_path) -> None:
+    """A machine that has neither Kodak nor the training pictures."""
+    monkeypatch.delenv("CODECBOOK_MIRROR", raising=False)
+    monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: tmp_path / "cache" / name)

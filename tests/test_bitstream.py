@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_lib import bitstream, entropy_coding, images, models
+from codec_lib import autoencoder_codec, autoencoders, bitstream, entropy_coding, images, models
 from codec_lib.bitstream import CODER_IDS, MODEL_IDS, SIGNATURE, Container, overhead, pack, unpack
 from codec_lib.errors import CodecError, Corrupt, TooLarge, Truncated, Unsupported
 
@@ -76,10 +76,13 @@ def test_the_layout_is_the_documented_one():
 
 
 def test_numbers_of_models_and_coders_never_change():
-    assert MODEL_IDS == {"factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4}
-    assert CODER_IDS == {"constriction": 1, "torchac": 2}
-    assert set(CODER_IDS) == set(entropy_coding.CODERS)
-    assert set(models.MODELS) <= set(MODEL_IDS)
+    assert MODEL_IDS == {
+        "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4, "ae-maxpool": 16, "ae-strided": 17,
+        "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
+    }  # fmt: skip
+    assert CODER_IDS == {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
+    assert set(CODER_IDS) == {*entropy_coding.CODERS, *autoencoder_codec.CODERS}
+    assert set(MODEL_IDS) == {*models.MODELS, *autoencoders.AUTOENCODERS}
 
 
 # --- damage ---------------------------------------------------------------------------------

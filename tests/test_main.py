@@ -14,50 +14,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import __main__ as command_line
-from codec_lib import bitstream, codec, datasets, entropy_coding, files, images, initialisation, models, weight_files
-from codec_lib.__main__ import main
+from codec_lib import (
+    autoencoder_codec,
+    autoencoders,
+    bitstream,
+    codec,
+    datasets,
+    entropy_coding,
+    files,
+    images,
+    initialisation,
+    models,
+    weight_files,
+)
 from codec_lib.datasets import ROOT
 
 COMMANDS = ("encode", "decode", "info", "train", "evaluate", "data")
 TABLE = "lmbda,num_pixels,bits,bpp,psnr,time(enc),time(dec),ms_ssim,bpp_estimated"
-SENTENCE = re.compile(r"codec_lib: \S.*\.\n")
-
-
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process: exit status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = main([str(a) for a in arguments])
-        except SystemExit as end:  # argparse's way
-            status = end.code
-        return status, *capfd.readouterr()
-
-    return run
-
-
-def python(*arguments: object, **options) -> subprocess.CompletedProcess:
-    """Run `python -m codec_lib` as a process of its own, in a terminal that wants sound UTF-8."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
-    environment.pop("PYTHONUNBUFFERED", None)
-    command = [sys.executable, "-W", "error", "-m", "codec_lib", *map(str, arguments)]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run(command, env=environment, text=True, timeout=300, check=False, **options)
-
-
-def snapshot(folder: Path) -> dict[str, bytes | None]:
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
-
-
-def assert_refused(answer: tuple[int, str, str], word: str = ""):
-    status, out, err = answer
-    assert (status, out) == (2, "")
-    assert SENTENCE.fullmatch(err), err
-    assert word in err
 
 
 @pytest.fixture
@@ -444,27 +421,13 @@ def test_help_does_not_wait_for_torch():
 
 def test_what_help_knows_without_importing_is_right():
     assert tuple(models.MODELS) == command_line.MODELS
+    assert tuple(autoencoders.AUTOENCODERS) == command_line.AUTOENCODERS
     assert tuple(entropy_coding.CODERS) == command_line.CODERS
+    assert autoencoder_codec.CODERS[:2] == command_line.LOSSLESS
     assert weight_files.WEIGHTS == command_line.WEIGHTS
 
 
 # --- train, evaluate, data ------------------------------------------------------------------
-
-
-@pytest.fixture
-def pictures(tmp_path, photo) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for k in range(3):
-        Image.fromarray(photo[16 * k :]).save(folder / f"{k}.png")
-    return folder
-
-
-@pytest.fixture
-def no_mirror(monkeypatch, tmp_path) -> None:
-    """A machine that has neither Kodak nor the training pictures."""
-    monkeypatch.delenv("CODECBOOK_MIRROR", raising=False)
-    monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
 
 
 TRAIN = "train --model factorized --preset tiny --batch-size 2 --crop 32 --precision float32 --quiet"

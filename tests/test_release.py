@@ -16,8 +16,8 @@ from codec_lib.training import train
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
-    "minutes", "precision", "prior_only", "started_from", "before", "device", "versions", "date", "parameters",
-    "digest", "validation", "loss_curve", "kodak",
+    "minutes", "precision", "optimiser", "prior_only", "straight_through", "started_from", "before", "device",
+    "versions", "date", "parameters", "digest", "validation", "loss_curve", "kodak",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import codec_lib
-from codec_lib import bitstream, codec, models, release, weight_files
+from codec_lib import bitstream, codec, models, release, stored, weight_files
 from codec_lib.bitstream import unpack
 from codec_lib.codec import Codec, freeze
 from codec_lib.densities import gaussian_tables
@@ -96,9 +96,9 @@ def test_kernels_of_any_size_are_rounded_once():
     scales = torch.exp2(torch.empty(20_000, 1, 1, 1).uniform_(-40, 10, generator=generator))
     network.weight.copy_(scales * torch.randn(network.weight.shape, generator=generator))
     network.weight[0] = 0.0
-    once = codec._round_weights(network)
+    once = stored.round_weights(network)
     assert once["weight"].dtype == torch.int8
-    again = codec._round_weights(codec.restore(nn.Conv2d(1, 20_000, 3), once))
+    again = stored.round_weights(stored.restore(nn.Conv2d(1, 20_000, 3), once))
     for name, tensor in once.items():
         assert torch.equal(again[name], tensor), name
 
