@@ -90,9 +90,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.size, self.B, self.straight_through = size, B, straight_through
         self.g_a, self.g_s = self._networks(size)
-        for module in (*self.g_a.modules(), *self.g_s.modules()):
+        for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 _initialise(module)
+        for module in self.modules():
+            if isinstance(module, _Residual):
+                nn.init.zeros_(module.conv2.weight)  # so that the block does nothing at first
         with torch.no_grad():  # begin with a latent that uses its range, and with a picture of grey
             self._last(self.g_a).weight.mul_(2.5)
             self._last(self.g_s).weight.mul_(self.first_contrast)

@@ -113,8 +113,8 @@ def jpeg_beside(rows: list[dict], paths: Iterable[Path]) -> list[dict]:
     for row, path in zip(rows, paths, strict=True):
         pixels, _ = images.read_image(path)
         quality, data = jpeg_not_below(pixels, row["bits"] // 8)
-        named = {"image": row["image"], "lmbda": row["lmbda"], "quality": quality}
-        beside.append(named | measure_jpeg(pixels, data))
+        named = {name: row[name] for name in ("image", "lmbda", "B") if name in row}
+        beside.append(named | {"quality": quality} | measure_jpeg(pixels, data))
     return beside
 
 

@@ -14,7 +14,7 @@ from codec_lib import lossless_compressor
 from codec_lib.entropy_coding import write_varint
 from codec_lib.errors import CodecError, Corrupt, Truncated, Unsupported
 from codec_lib.lossless import COMPRESSORS, pack, unpack
-from codec_lib.lossless_compressor import WIDEST
+from codec_lib.lossless_compressor import WIDEST, entropy
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
@@ -45,7 +45,7 @@ def test_golden_bytes_of_a_long_sequence():
     symbols = np.arange(20_000) ** 2 // 977 % 1025  # integers only: no random generator that may change
     streams = {name: pack(name, symbols, 1025) for name in COMPRESSORS}
     sums = {name: (len(data), f"{zlib.crc32(data):08x}") for name, data in streams.items()}
-    assert sums == {"huffman": (25288, "a33a592a"), "adaptive": (26277, "1b47b2bc")}
+    assert sums == {"huffman": (25288, "a33a592a"), "adaptive": (25056, "900c9fb0")}
 
 
 def test_an_unknown_coder_is_refused_with_the_known_ones():
@@ -106,3 +106,15 @@ def test_random_bytes_of_unknown_length_do_no_harm(name, data, alphabet):
                 decode(data)
             except CodecError as error:
                 assert isinstance(error, Truncated | Corrupt)
+
+
+def test_a_wide_alphabet_is_coded_near_its_entropy():
+    """A thousand frequencies cannot be learned one by one: in one piece this takes 4 % more than the entropy."""
+    generator = np.random.default_rng(0)
+    channels = [generator.laplace(512, scale, 512) for scale in np.geomspace(4, 200, 48)]
+    symbols = np.clip(np.rint(np.concatenate(channels)), 0, 1024).astype(int)
+    data = pack("adaptive", symbols, 1025)
+    assert 8 * len(data) < entropy(symbols) * len(symbols)
+    assert np.array_equal(unpack("adaptive", data, 1025, len(symbols)), symbols)
+    with pytest.raises(CodecError):
+        unpack("adaptive", data[:100], 1025, len(symbols))
