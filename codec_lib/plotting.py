@@ -359,8 +359,9 @@ def _xy(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _own_style(name: str, i: int) -> dict:
     number = next((n for word, n in MODELS.items() if word in name.lower()), None)
-    i = (len(MODELS) + i if number is None else number) % len(COLOURS)
-    return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "-"}
+    i = len(MODELS) + i if number is None else number
+    style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(COLOURS)], "linestyle": "-"}
+    return style if i < len(COLOURS) else style | {"markerfacecolor": "white", "linestyle": "-."}
 
 
 def _style(name: str, kind: str, i: int) -> dict:
