@@ -1,6 +1,7 @@
 """What several test files share: photographs, small fitted models, and repeatable property tests."""
 
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from codec_lib import (
 )
 from codec_lib.__main__ import main
 from codec_lib.errors import BadData
+
+# A job in the background is started with Ctrl-C ignored; the tests of Ctrl-C need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: the first call of a torch operator is slow. The same examples each time.
 settings.register_profile("codecbook", deadline=None, derandomize=True, database=None)
