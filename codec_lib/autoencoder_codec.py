@@ -4,7 +4,6 @@ pixels --images.pad--g_a, quantise-- symbols --lossless-- stream --bitstream.pac
 bytes --bitstream.unpack-- stream --lossless-- symbols --dequantise, g_s--images.crop-- pixels
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -17,7 +16,7 @@ from torch import Tensor
 from codec_lib import bitstream, images, lossless
 from codec_lib.autoencoders import Autoencoder, make, order_0_bits
 from codec_lib.bitstream import Container
-from codec_lib.errors import BadData, Desynchronised, Unsupported, WrongModel
+from codec_lib.errors import BadData, Desynchronised, Unsupported
 from codec_lib.lossless_compressor import checked_symbols
 from codec_lib.stored import digest_of, restore, round_weights
 
@@ -84,8 +83,9 @@ class AutoencoderCodec:
         else:
             stream = lossless.pack(coder, symbols.ravel(), self._alphabet)
         height, width = pixels.shape[:2]
+        crc = bitstream.symbols_crc(symbols)
         return bitstream.pack(
-            Container(self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), (stream,))
+            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, (stream,))
         )
 
     def decode(self, data: bytes, state: Path | None = None) -> np.ndarray:
@@ -113,11 +113,7 @@ class AutoencoderCodec:
 
     def read_symbols(self, container: Container, state: Path | None = None) -> np.ndarray:
         """The symbols of a file, checked; raises as `decode` does."""
-        if container.weights != self.digest[:8]:
-            raise WrongModel(
-                f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "
-                f"than those at hand ({self.digest[:8].hex()})."
-            )
+        bitstream.check_weights(container, self.digest)
         if len(container.streams) != 1:
             raise Unsupported(f"The file has {len(container.streams)} streams where {self.model} writes 1.")
         step = self.network.downscale
@@ -130,7 +126,7 @@ class AutoencoderCodec:
         else:
             flat = lossless.unpack(container.coder, container.streams[0], self._alphabet, count)
         symbols = flat.reshape(shape)
-        if _crc(symbols) != container.symbols_crc:
+        if bitstream.symbols_crc(symbols) != container.symbols_crc:
             raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
         return symbols
 
@@ -159,10 +155,6 @@ def _needed(state: Path | None) -> Path:
     if state is None:
         raise BadData("The Huffman table of this file lies in a file of its own; name it with --state FILE.json.")
     return state
-
-
-def _crc(symbols: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(symbols, "<i4").tobytes())
 
 
 def freeze(model: Autoencoder, preset: str) -> AutoencoderCodec:

@@ -167,10 +167,10 @@ def _decoder(size: Size, residual: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _encoder(size: Size, outputs: int, residual: bool = False) -> nn.Sequential:
+def _encoder(size: Size, outputs: int, residual: bool = False, pooled: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, o in zip([3, *size.widths], size.widths, strict=False):
-        layers += [_conv(i, o, 2), nn.ReLU()]
+        layers += [_conv(i, o), nn.ReLU(), nn.MaxPool2d(2)] if pooled else [_conv(i, o, 2), nn.ReLU()]
         layers += [_Residual(o)] if residual else []
     return nn.Sequential(*layers, _conv(size.widths[-1], outputs))
 
@@ -192,10 +192,7 @@ class MaxPool(Autoencoder):
     name = "ae-maxpool"
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        layers: list[nn.Module] = []
-        for i, o in zip([3, *size.widths], size.widths, strict=False):
-            layers += [_conv(i, o), nn.ReLU(), nn.MaxPool2d(2)]
-        return nn.Sequential(*layers, _conv(size.widths[-1], size.C)), _decoder(size)
+        return _encoder(size, size.C, pooled=True), _decoder(size)
 
 
 class Strided(Autoencoder):

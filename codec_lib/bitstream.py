@@ -19,7 +19,9 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from codec_lib.errors import Corrupt, Truncated, Unsupported
+import numpy as np
+
+from codec_lib.errors import Corrupt, Truncated, Unsupported, WrongModel
 from codec_lib.images import check_size
 
 SIGNATURE = b"\x89CBK\r\n\x1a\n"
@@ -52,6 +54,24 @@ class Container:
     width: int
     symbols_crc: int
     streams: tuple[bytes, ...]
+
+
+def symbols_crc(*streams: np.ndarray) -> int:
+    """The CRC-32 of symbols, int32, stream after stream."""
+    return zlib.crc32(b"".join(np.ascontiguousarray(symbols, "<i4").tobytes() for symbols in streams))
+
+
+def check_weights(container: Container, digest: bytes) -> None:
+    """Refuse a file that other weights wrote than those with this SHA-256.
+
+    Raises:
+        WrongModel: it is one.
+    """
+    if container.weights != digest[:8]:
+        raise WrongModel(
+            f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "
+            f"than those at hand ({digest[:8].hex()})."
+        )
 
 
 def overhead(streams: int) -> int:

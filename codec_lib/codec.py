@@ -8,7 +8,6 @@ From pixels to bytes and back:
     y_hat --g_s--images.crop-- pixels
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -22,7 +21,7 @@ from codec_lib import bitstream, context, exact, images, models
 from codec_lib.bitstream import Container
 from codec_lib.densities import frozen_tables, gaussian_tables
 from codec_lib.entropy_coding import CODERS, Reader, Tables, Writer
-from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported, WrongModel
+from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported
 from codec_lib.quantization import round_to
 from codec_lib.stored import digest_of, restore, round_weights
 
@@ -224,11 +223,10 @@ class Codec:
 
         symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
         streams.append(writer.finish())
+        crc = bitstream.symbols_crc(*symbols.values())
         return bitstream.pack(
-            Container(
-                self.model, self.quality, coder, self.digest[:8], height, width, _crc(symbols), tuple(streams)
-            )
-        )  # fmt: skip
+            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, tuple(streams))
+        )
 
     def _read(self, container: Container) -> tuple[Symbols, Tensor]:
         self._check_container(container)
@@ -246,7 +244,7 @@ class Codec:
 
         symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
         reader.finish()
-        if _crc(symbols) != container.symbols_crc:
+        if bitstream.symbols_crc(*symbols.values()) != container.symbols_crc:
             raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
         return symbols, y_hat
 
@@ -259,11 +257,7 @@ class Codec:
 
     def _check_container(self, container: Container) -> None:
         """Refuse, before memory is taken, files of other weights and streams too short for their picture."""
-        if container.weights != self.digest[:8]:
-            raise WrongModel(
-                f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "
-                f"than those at hand ({self.digest[:8].hex()})."
-            )
+        bitstream.check_weights(container, self.digest)
         if len(container.streams) != len(self.tables):
             raise Unsupported(
                 f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."
@@ -288,10 +282,6 @@ def _flat(rows: Tensor) -> np.ndarray:
 
 def _channel_index(shape: tuple[int, int, int]) -> np.ndarray:
     return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
-
-
-def _crc(symbols: Symbols) -> int:
-    return zlib.crc32(b"".join(np.ascontiguousarray(values, "<i4").tobytes() for values in symbols.values()))
 
 
 def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:

@@ -20,13 +20,11 @@ from tqdm.auto import tqdm
 from codec_lib import datasets, initialisation, tables
 from codec_lib.autoencoder_codec import AutoencoderCodec
 from codec_lib.autoencoders import Autoencoder, ResNet18
-from codec_lib.codec import Codec
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.models import Prediction
 from codec_lib.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
-
-AnyCodec = Codec | AutoencoderCodec
+from codec_lib.weight_files import AnyCodec
 
 LOG = "log.csv"
 VALIDATIONS = 20  # evenly spaced over a run
@@ -206,24 +204,23 @@ def _make_folder(out: Path) -> None:
 
 def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None) -> None:
     settings = run.settings
+    if source is not None:
+        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
     if isinstance(run.model, Autoencoder):
         _start_autoencoder(run, source)
-        run.average.load_state_dict(run.model.state_dict())
-        return
-    sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
-    sample = sample.to(run.device).float() / 255
-    if source is not None:
-        initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
-        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
     else:
-        initialisation.initialise(run.model, sample, settings.lmbda)
+        sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
+        sample = sample.to(run.device).float() / 255
+        if source is not None:
+            initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
+        else:
+            initialisation.initialise(run.model, sample, settings.lmbda)
     run.average.load_state_dict(run.model.state_dict())
 
 
 def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
     if source is not None:
         run.model.load_state_dict(source.network.state_dict())
-        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
     elif isinstance(run.model, ResNet18):
         reason = run.model.fetch_pretrained()
         run.started_from = run.model.SOURCE if reason is None else None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from sequences import inflict
 
 from codec_lib import entropy_coding
 from codec_lib.densities import UnivariateDensity, frozen_tables
@@ -311,21 +312,6 @@ def test_a_number_of_more_than_63_bits_is_refused(data):
 def damages(draw_from) -> bytes:
     """Edits of bytes as a recipe for `inflict`."""
     return draw_from(st.lists(st.tuples(st.sampled_from(["flip", "cut", "insert", "random"]), seeds), min_size=1))
-
-
-def inflict(data: bytes, damage: list[tuple[str, int]]) -> bytes:
-    for kind, seed in damage:
-        rng = np.random.default_rng(seed)
-        at = int(rng.integers(0, len(data) + 1))
-        if kind == "flip" and at < len(data):
-            data = data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1 :]
-        elif kind == "cut":
-            data = data[:at]
-        elif kind == "insert":
-            data = data[:at] + rng.bytes(int(rng.integers(1, 9))) + data[at:]
-        elif kind == "random":
-            data = data[:at] + rng.bytes(len(data) - at)
-    return data
 
 
 @pytest.mark.parametrize("coder", CODERS)

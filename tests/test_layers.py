@@ -37,7 +37,7 @@ LAYERS = {
     "autoencoder_codec": 8,
     "runs": 8,
     "weight_files": 9,
-    "training": 9,
+    "training": 10,
     "complexity": 9,
     "inspection": 9,
     "timing": 9,
