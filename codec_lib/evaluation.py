@@ -1,13 +1,11 @@
 """Measured rate and distortion: every bit counted from a file on disk, every pixel decoded from it."""
 
-import io
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from codec_lib import bitstream, images, metrics
@@ -67,62 +65,3 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> d
 def summary(rows: list[dict]) -> dict:
     """The mean of each column over the pictures, as the field reports it (bpp and PSNR per picture first)."""
     return {name: float(np.mean([row[name] for row in rows])) for name in COLUMNS if name in rows[0]}
-
-
-def jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    """A JPEG file by Pillow (libjpeg-turbo): 4:2:0 chroma, optimised Huffman tables. quality 1 to 95."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
-
-
-def open_jpeg(data: bytes) -> np.ndarray:
-    """The picture of a JPEG file, uint8 (H, W, 3)."""
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def measure_jpeg(pixels: np.ndarray, data: bytes) -> dict:
-    """`bits`, `bpp`, `psnr` and `ms_ssim` of a JPEG file of a picture."""
-    decoded = open_jpeg(data)
-    return {
-        "bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, decoded),
-        "ms_ssim": metrics.ms_ssim(pixels, decoded),
-    }  # fmt: skip
-
-
-def jpeg_not_below(pixels: np.ndarray, size: int) -> tuple[int, bytes]:
-    """The lowest JPEG quality whose file has at least `size` bytes (95 if none has), and the file.
-
-    JPEG thus gets the benefit of every rounding. The search takes sizes to rise with the quality; on
-    flat pictures a size can fall by some bytes, and then the quality found is one whose file has
-    `size` bytes while that of the quality below has not.
-    """
-    low, high = 1, 95
-    while low < high:
-        middle = (low + high) // 2
-        if len(jpeg(pixels, middle)) >= size:
-            high = middle
-        else:
-            low = middle + 1
-    return low, jpeg(pixels, low)
-
-
-def jpeg_beside(rows: list[dict], paths: Iterable[Path]) -> list[dict]:
-    """For each row of `evaluate` the JPEG file of the same picture with no fewer bits."""
-    beside = []
-    for row, path in zip(rows, paths, strict=True):
-        pixels, _ = images.read_image(path)
-        quality, data = jpeg_not_below(pixels, row["bits"] // 8)
-        named = {name: row[name] for name in ("image", "lmbda", "B") if name in row}
-        beside.append(named | {"quality": quality} | measure_jpeg(pixels, data))
-    return beside
-
-
-def jpeg_curve(paths: Iterable[Path], qualities: Iterable[int]) -> list[dict]:
-    """Mean bpp, PSNR and MS-SSIM of JPEG files at each quality."""
-    pictures = [images.read_image(path)[0] for path in paths]
-    curve = []
-    for quality in qualities:
-        rows = [measure_jpeg(pixels, jpeg(pixels, quality)) for pixels in pictures]
-        curve.append({"quality": quality} | {name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
-    return curve

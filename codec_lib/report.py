@@ -1,93 +1,98 @@
-"""The report: every notebook executed headless, its figures and tables rebuilt, and a page of each."""
+"""The report: whatever of its measurements, notebooks and pages is missing or out of date, made anew.
+
+The graph is in `Snakefile`; here it is run on this machine with a bar that tells the time left.
+"""
 
 import argparse
-import html
+import os
+import re
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-import nbformat
-import papermill
-from nbconvert import HTMLExporter
-from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from codec_lib import datasets
 from codec_lib.datasets import ROOT
 from codec_lib.errors import CodecError
-from codec_lib.files import write_bytes
 
-OUT = ROOT / "build" / "report"
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Codecbook: the report</title>
-<style>body{{font:17px/1.5 sans-serif;max-width:44em;margin:3em auto;padding:0 1em}}img{{max-width:100%}}</style>
-<h1>Codecbook: the report</h1><p>{note}</p><ul>{items}</ul>{pictures}</html>"""
+INDEX = ROOT / "build" / "report" / "index.html"
+LOG = ROOT / "build" / "report.log"
+_DONE = re.compile(r"(\d+) of (\d+) steps")
+_SAID = re.compile(r"^codec_lib: (.*)")
 
 
-def build(notebooks: list[Path], dataset: str) -> list[Path]:
-    """Execute notebooks on a data set into `build/report/`; figures and tables go to `figures/`.
+def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> list[str]:
+    """Let Snakemake bring targets up to date, two or more jobs at a time; all it says goes to `build/report.log`.
+
+    Args:
+        targets: files or rules of the Snakefile; none for the whole report.
+        dataset: embedded, kodak or a folder of pictures.
+        jobs: cores to use.
+        progress: show a bar.
 
     Returns:
-        The HTML pages, `index.html` last.
-
-    Raises:
-        PapermillExecutionError: a cell failed.
+        What failing jobs said, one sentence each; empty if all went well.
     """
-    OUT.mkdir(parents=True, exist_ok=True)
-    pages = []
-    bar = tqdm(notebooks, desc="report", unit="notebook")
-    for notebook in bar:
-        bar.set_postfix_str(notebook.stem)
-        executed = OUT / notebook.name
-        known = papermill.inspect_notebook(str(notebook))
-        given = {"dataset": dataset, "figures": str(ROOT / "figures")}
-        papermill.execute_notebook(
-            str(notebook), str(executed), {k: v for k, v in given.items() if k in known}, kernel_name="python3",
-            cwd=str(notebook.parent), progress_bar=False,
-        )  # fmt: skip
-        page, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(executed, as_version=4))
-        pages.append(executed.with_suffix(".html"))
-        write_bytes(pages[-1], page.encode())
-    pages.append(_index(pages, dataset))
-    return pages
-
-
-def _index(pages: list[Path], dataset: str) -> Path:
-    note = "Measured on the Kodak suite."
-    if dataset != "kodak":
-        note = "Kodak could not be had on this machine: measured on the photographs embedded in installed packages."
-    items = "".join(f'<li><a href="{p.name}">{html.escape(_title(p))}</a></li>' for p in pages)
-    names = [f"05_rate_distortion_{dataset}.png", f"05_comparison_most_{dataset}.png"]
-    shown = [name for name in names if (ROOT / "figures" / name).is_file()]
-    pictures = "".join(f'<p><img src="../../figures/{name}" alt="{name}"></p>' for name in shown)
-    path = OUT / "index.html"
-    write_bytes(path, _PAGE.format(note=note, items=items, pictures=pictures).encode())
-    return path
-
-
-def _title(page: Path) -> str:
-    first = nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells[0].source.splitlines()[0]
-    return first.lstrip("# ")
+    command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
+    command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+    with (
+        open(LOG, "w") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+        tqdm(desc="report", unit="step", disable=not progress) as bar,
+    ):
+        try:
+            for line in process.stdout:
+                log.write(line)
+                if match := _SAID.match(line):
+                    said.append(match[1])
+                if match := _DONE.search(line):
+                    bar.total = int(match[2])
+                    bar.update(int(match[1]) - bar.n)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            raise
+    if process.returncode and not said:
+        said.append(f"The report is not complete; {LOG.relative_to(ROOT)} tells why.")
+    return said
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: `python -m codec_lib.report [--dataset NAME] [NOTEBOOK ...]`."""
-    parser = argparse.ArgumentParser(prog="python -m codec_lib.report", description=__doc__)
-    parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to execute; all without it")
+    """Command line: `python -m codec_lib.report [--dataset NAME] [--jobs N] [NOTEBOOK ...]`."""
+    parser = argparse.ArgumentParser(prog="python -m codec_lib.report", description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to bring up to date; all without it")
     parser.add_argument("--dataset", help="kodak, embedded or a folder; without it Kodak where it can be had")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cores to use (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(arguments)
     start = time.monotonic()
-    dataset = args.dataset or datasets.kodak_or_embedded()
-    print(f"report: on the data set {dataset}" + ("" if args.dataset or dataset == "kodak" else
-          " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
     try:
-        pages = build(args.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")), dataset)
-    except PapermillExecutionError as error:
-        print(f"codec_lib: a notebook failed, cell {error.cell_index}: {error.ename}: {error.evalue}", file=sys.stderr)
-        return 1
-    except (CodecError, OSError) as error:
+        dataset = args.dataset or datasets.kodak_or_embedded()
+        if dataset not in datasets.NAMES:
+            dataset = str(Path(dataset).resolve())
+        pictures = len(datasets.open_pictures(dataset))
+    except CodecError as error:
         print(f"codec_lib: {error}", file=sys.stderr)
         return 2
-    print(f"report: {len(pages)} pages in {time.monotonic() - start:.0f} s, begin with {pages[-1].relative_to(ROOT)}")
+    print(f"report: {pictures} pictures, {dataset}" + ("" if args.dataset or dataset == "kodak" else
+          " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
+    try:
+        said = run([f"build/report/{p.stem}.html" for p in args.notebooks], dataset, args.jobs, not args.quiet)
+    except KeyboardInterrupt:
+        print("codec_lib: interrupted; what was finished is kept, 'make report' goes on from there.", file=sys.stderr)
+        return 130
+    for sentence in said:
+        print(f"codec_lib: {sentence}", file=sys.stderr)
+    if said:
+        return 1
+    print(f"report: up to date after {time.monotonic() - start:.0f} s, begin with {INDEX.relative_to(ROOT)}")
     return 0
 
 

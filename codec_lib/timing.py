@@ -52,20 +52,41 @@ def least(function: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
+PARTS = ("g_a", "h_a", "h_s", "context", "coder (enc)", "coder (dec)", "container", "g_s")
+
+
 def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, float]:
-    """Seconds from pixels to bytes and back, and of that the two transforms and all between latent and bytes."""
+    """Seconds from pixels to bytes and back (`encode`, `decode`), and where they go (`PARTS`).
+
+    `h_s` is all that is computed from z once, `context` all that is predicted group by group (context and entropy
+    parameters), both in integers; `coder` is what coding takes besides; `container` packing and checking a file.
+    """
     data = frozen.encode(pixels)
     frozen.decode(data)
     symbols, container = frozen.analyse(pixels), bitstream.unpack(data)
-    x = images.pad(images.to_tensor(pixels), frozen.network.downscale).to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
-        g_a, g_s = least(lambda: frozen.network.g_a(x), repeats), least(lambda: frozen.network.g_s(y_hat), repeats)
-    return {
+    z, (h, w) = symbols.get("z"), symbols["y"].shape[1:]
+    network = frozen.network
+    x = images.pad(images.to_tensor(pixels), network.downscale).to(memory_format=torch.channels_last)
+    rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+    seconds = {
         "encode": least(lambda: frozen.encode(pixels), repeats),
         "decode": least(lambda: frozen.decode(data), repeats),
-        "g_a": g_a,
-        "g_s": g_s,
-        "latent to bytes": least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats),
-        "bytes to latent": least(lambda: frozen.read_symbols(container), repeats),
     }
+    with torch.inference_mode():
+        y = network.g_a(x)
+        y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
+        h_s = least(lambda: frozen.prior.side_information(None if z is None else torch.from_numpy(z), h, w), repeats)
+        walk = least(lambda: frozen.walk(z, h, w, lambda positions, mean, index: rows[positions]), repeats)
+        write = least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats)
+        read = least(lambda: frozen.read_symbols(container), repeats)
+        parts = (
+            least(lambda: network.g_a(x), repeats),
+            0.0 if z is None else least(lambda: network.h_a(network.side_input(y)), repeats),
+            0.0 if z is None else h_s,
+            max(0.0, walk - h_s) if hasattr(network, "context") else 0.0,
+            max(0.0, write - walk),  # two timings: their difference may be noise
+            max(0.0, read - walk),
+            least(lambda: bitstream.unpack(bitstream.pack(container)), repeats),
+            least(lambda: network.g_s(y_hat), repeats),
+        )
+    return seconds | dict(zip(PARTS, parts, strict=True))

@@ -1,16 +1,14 @@
 """Measured numbers are those of the files on disk and of the pixels decoded from them."""
 
-import io
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from codec_lib import bitstream, datasets, evaluation, images, metrics
 from codec_lib.errors import BadImage
-from codec_lib.evaluation import COLUMNS, evaluate, jpeg, jpeg_not_below, summary
+from codec_lib.evaluation import COLUMNS, evaluate, summary
 
 OF_MODELS = [name for name in COLUMNS if name != "B"]
 
@@ -111,63 +109,3 @@ def test_a_picture_that_cannot_be_read_stops_with_its_name(tmp_path, pictures, t
     (tmp_path / "cut.png").write_bytes(pictures[0].read_bytes()[:1000])
     with pytest.raises(BadImage, match=r"cut\.png"):
         evaluate(tiny_codecs[1], [pictures[1], tmp_path / "cut.png"], progress=False)
-
-
-# --- JPEG -----------------------------------------------------------------------------------
-
-
-def test_jpeg_is_measured_from_its_bytes(photo):
-    data = jpeg(photo, 40)
-    decoded = np.asarray(Image.open(io.BytesIO(data)))
-    measured = evaluation.measure_jpeg(photo, data)
-    assert measured["bits"] == 8 * len(data)
-    assert measured["bpp"] == 8 * len(data) / (96 * 112)
-    assert measured["psnr"] == metrics.psnr(photo, decoded)
-    assert math.isnan(measured["ms_ssim"])
-    np.testing.assert_array_equal(evaluation.open_jpeg(data), decoded)
-
-
-def test_jpeg_not_below_is_the_lowest_of_all_qualities(photo):
-    sizes = {quality: len(jpeg(photo, quality)) for quality in range(1, 96)}
-    assert list(sizes.values()) == sorted(sizes.values())  # true of this photograph
-    targets = {0, 1, max(sizes.values()) + 1, *(sizes[q] + d for q in (1, 2, 3, 30, 47, 94, 95) for d in (-1, 0, 1))}
-    for target in targets:
-        quality, data = jpeg_not_below(photo, target)
-        assert quality == min((q for q, size in sizes.items() if size >= target), default=95)
-        assert data == jpeg(photo, quality)
-
-
-def test_jpeg_not_below_where_sizes_do_not_always_rise():
-    flat = images.read_image(datasets.find("embedded")[3])[0][40:88, 170:218]
-    sizes = {quality: len(jpeg(flat, quality)) for quality in range(1, 96)}
-    assert list(sizes.values()) != sorted(sizes.values())
-    for target in range(min(sizes.values()), max(sizes.values()) + 1, 3):
-        quality, data = jpeg_not_below(flat, target)
-        assert len(data) == sizes[quality] >= target
-        assert quality == 1 or sizes[quality - 1] < target
-
-
-def test_jpeg_beside_spends_no_fewer_bits(rows, pictures):
-    beside = evaluation.jpeg_beside(rows, pictures)
-    for row, other, path in zip(rows, beside, pictures, strict=True):
-        pixels = images.read_image(path)[0]
-        assert (other["image"], other["lmbda"]) == (row["image"], row["lmbda"])
-        assert other["bits"] >= row["bits"]
-        assert other["quality"] == 1 or 8 * len(jpeg(pixels, other["quality"] - 1)) < row["bits"]
-        assert other | evaluation.measure_jpeg(pixels, jpeg(pixels, other["quality"])) == pytest.approx(
-            other, nan_ok=True
-        )
-    with pytest.raises(ValueError, match="shorter"):
-        evaluation.jpeg_beside(rows, pictures[:1])
-
-
-def test_the_jpeg_curve_rises(pictures):
-    curve = evaluation.jpeg_curve(pictures, [5, 20, 50, 90])
-    assert [row["quality"] for row in curve] == [5, 20, 50, 90]
-    for name in ("bpp", "psnr"):
-        values = [row[name] for row in curve]
-        assert values == sorted(values)
-        assert len(set(values)) == 4
-    single = [evaluation.measure_jpeg(p, jpeg(p, 20)) for p in (images.read_image(path)[0] for path in pictures)]
-    assert curve[1]["psnr"] == pytest.approx(np.mean([row["psnr"] for row in single]))
-    assert curve[1]["bpp"] == pytest.approx(np.mean([row["bpp"] for row in single]))

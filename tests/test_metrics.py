@@ -1,8 +1,10 @@
 """Each number against an independent implementation of its definition."""
 
 import io
+import itertools
 import math
 
+import bjontegaard
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from PIL import Image
 from scipy import integrate, signal
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
-from codec_lib import datasets, images, metrics
+from codec_lib import datasets, images, metrics, tables
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +194,43 @@ CURVES = {
 def test_bd_rate_is_its_definition(anchor, test):
     expected = bd_rate_by_hand(CURVES[anchor], CURVES[test])
     assert metrics.bd_rate(CURVES[anchor], CURVES[test]) == pytest.approx(expected, rel=1e-7, abs=1e-7)
+
+
+def published_curves() -> dict[str, np.ndarray]:
+    """Rows of (bpp, PSNR [dB]) on Kodak per entry of the table, in its order."""
+    curves = {}
+    for row in tables.read_csv(datasets.ROOT / "data" / "published_rd.csv"):
+        curves.setdefault(row["source_entry"], []).append([row["bpp"], row["psnr_rgb_db"]])
+    return {name: np.array(rows, dtype=float) for name, rows in curves.items()}
+
+
+PUBLISHED = published_curves()
+
+
+def test_every_published_curve_has_points_and_overlaps_another():
+    assert len(PUBLISHED) == 19
+    for curve in PUBLISHED.values():
+        assert len(curve) >= 6
+        assert np.all(np.diff(curve[np.argsort(curve[:, 0])], axis=0) > 0)
+
+
+@pytest.mark.parametrize("anchor", sorted(PUBLISHED))
+def test_bd_rate_agrees_with_the_package_bjontegaard(anchor):
+    """On each pair of published curves, all of which overlap; `min_overlap=0` silences its advice on overlap only."""
+    for test in PUBLISHED:
+        (x, y), (u, v) = PUBLISHED[anchor].T, PUBLISHED[test].T
+        expected = bjontegaard.bd_rate(x, y, u, v, method="pchip", require_matching_points=False, min_overlap=0)
+        assert not math.isnan(expected)
+        assert metrics.bd_rate(PUBLISHED[anchor], PUBLISHED[test]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_the_published_curves_tell_an_error_of_the_definition():
+    """The comparison above is blind to nothing: swapped curves or another interpolation are off by far more."""
+    gaps = [
+        abs(metrics.bd_rate(a, b) - bjontegaard.bd_rate(*a.T, *b.T, "akima", False, min_overlap=0))
+        for a, b in itertools.permutations(PUBLISHED.values(), 2)
+    ]
+    assert np.median(gaps) > 1e-3
 
 
 def test_the_curves_are_far_enough_apart_to_notice_an_error():

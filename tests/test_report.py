@@ -1,64 +1,119 @@
-"""The report executes notebooks and makes pages; a notebook that fails is one sentence."""
+"""The report runs its graph, tells how far it is, and says in one sentence what went wrong."""
 
-import nbformat
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from codec_lib import report
+from codec_lib import pages, report
 from codec_lib.datasets import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+GRAPH = '''
+rule report:
+    input: "out/a", "out/b", "out/c"
+rule one:
+    output: "out/{name}"
+    shell: """{COMMAND}"""
+'''
 
 
 @pytest.fixture
-def out(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "OUT", tmp_path / "build" / "report")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    return tmp_path / "build" / "report"
+def graph(tmp_path, monkeypatch):
+    """A checkout whose graph makes three files by a command."""
+    for name, path in {"ROOT": tmp_path, "LOG": tmp_path / "build" / "log", "INDEX": tmp_path / "index"}.items():
+        monkeypatch.setattr(report, name, path)
+
+    def write(command: str) -> Path:
+        (tmp_path / "Snakefile").write_text(GRAPH.replace("{COMMAND}", command))
+        return tmp_path / "out"
+
+    return write
 
 
-def notebook(path, *code: str):
-    cells = [new_markdown_cell("# 07 · A <title>")]
-    cells += [new_code_cell('dataset = "none"', metadata={"tags": ["parameters"]})]
-    nb = new_notebook(cells=cells + [new_code_cell(c) for c in code])
-    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nb, path)
-    return path
+def test_what_is_missing_is_made_and_nothing_else(graph, capsys):
+    out = graph("date +%N > {output}")
+    assert report.run([], "embedded", 2, progress=False) == []
+    first = {path.name: path.read_text() for path in out.iterdir()}
+    assert sorted(first) == ["a", "b", "c"]
+    (out / "b").unlink()
+    assert report.run([], "embedded", 2, progress=False) == []
+    second = {path.name: path.read_text() for path in out.iterdir()}
+    assert [name for name in first if first[name] != second[name]] == ["b"]
 
 
-# jupyter_client and zmq leave sockets to the garbage collector
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
-class TestExecution:
-    def test_a_notebook_becomes_a_page_with_its_parameters(self, out, tmp_path, capsys):
-        path = notebook(tmp_path / "07_a.ipynb", 'print("on", dataset)')
-        assert report.main(["--dataset", "embedded", str(path)]) == 0
-        executed = nbformat.read(out / "07_a.ipynb", as_version=4)
-        assert any(o.get("text") == "on embedded\n" for c in executed.cells for o in c.get("outputs", []))
-        assert "on embedded" in (out / "07_a.html").read_text()
-        index = (out / "index.html").read_text()
-        assert '<a href="07_a.html">07 · A &lt;title&gt;</a>' in index
-        assert "2 pages" in capsys.readouterr().out
-
-    def test_a_failing_notebook_is_named_in_one_line(self, out, tmp_path, capsys):
-        path = notebook(tmp_path / "07_b.ipynb", "1 / 0")
-        assert report.main(["--dataset", "embedded", str(path)]) == 1
-        assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
-        assert not (out / "index.html").exists()
+def test_two_jobs_run_at_a_time(graph):
+    """Each of the first two waits for the other's beginning."""
+    both = "[ $(ls out | grep -c began) -ge 2 ]"
+    out = graph(
+        "touch out/began_{wildcards.name}; "
+        f"for i in $(seq 100); do {both} && break; sleep 0.1; done; {both} && touch {{output}}"
+    )
+    assert report.run([], "embedded", 2, progress=False) == []
+    assert (out / "c").is_file()
 
 
-def test_without_kodak_the_report_says_so(out, tmp_path, monkeypatch, capsys):
+def test_what_a_job_says_is_passed_on_and_the_others_are_finished(graph, capsys, monkeypatch):
+    out = graph("[ {wildcards.name} != b ] && touch {output} || (echo 'codec_lib: B is broken.' >&2; exit 1)")
+    monkeypatch.setattr(report.datasets, "open_pictures", lambda dataset: [])
+    assert report.main(["--dataset", "embedded", "--jobs", "2", "--quiet"]) == 1
+    assert "codec_lib: B is broken.\n" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["a", "c"]
+
+
+def test_a_graph_that_cannot_be_read_is_one_sentence(graph, tmp_path):
+    graph("")
+    (tmp_path / "Snakefile").write_text("rule: nonsense nonsense")
+    (sentence,) = report.run([], "embedded", 1, progress=False)
+    assert "build/log" in sentence
+    assert (tmp_path / "build" / "log").read_text()
+
+
+def test_the_bar_counts_the_steps(graph, capsys):
+    graph("touch {output}")
+    report.run([], "embedded", 2)
+    assert "4/4" in capsys.readouterr().err
+
+
+def test_without_kodak_the_report_says_so(monkeypatch, capsys):
     monkeypatch.setattr(report.datasets, "kodak_or_embedded", lambda: "embedded")
-    monkeypatch.setattr(report, "build", lambda notebooks, dataset: [tmp_path / dataset])
+    monkeypatch.setattr(report, "run", lambda targets, dataset, jobs, progress: [])
     assert report.main([]) == 0
     assert "neither here nor can it be fetched" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_are_thin_executed_and_have_parameters(path):
-    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1
-    assert max(len(c.source.splitlines()) for c in code) <= 25
-    assert not any(line.startswith("class ") for c in code for line in c.source.splitlines())
-    assert all(c.execution_count for c in code), "a cell was never executed: nbval would pass it unchecked"
-    assert not any(o.output_type == "error" for c in code for o in c.outputs)
+def test_an_unknown_data_set_is_one_sentence(capsys):
+    assert report.main(["--dataset", "nowhere"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_ctrl_c_ends_the_jobs_too(tmp_path):
+    shutil.copytree(ROOT / "codec_lib", tmp_path / "codec_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("weights"))
+    rule = 'rule report:\n    output: "a"\n    shell: "touch began; sleep 60; touch {output}"\n'
+    (tmp_path / "Snakefile").write_text(rule)
+    command = [sys.executable, "-m", "codec_lib.report", "--dataset", "embedded", "--quiet"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "began").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on from there" in said
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_graph_of_the_report_is_complete():
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "dataset=embedded", "--forceall", "-n"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for stem in pages.stems():
+        assert f"output: build/report/{stem}.html" in done.stdout + done.stderr
+    for name in ("joint-compact-q3", "factorized-compact-q1.torchac", "ae-strided-compact-q2", "jpeg", "times"):
+        assert f"output: build/measured/embedded/{name}.csv" in done.stdout + done.stderr

@@ -34,8 +34,14 @@ def test_stand_ins_repeat(photo):
 
 def test_the_whole_takes_at_least_its_parts(stand_in, photo):
     seconds = timing.whole(stand_in, photo, repeats=1)
-    assert set(seconds) == {"encode", "decode", "g_a", "g_s", "latent to bytes", "bytes to latent"}
-    assert all(value > 0 for value in seconds.values())
+    assert tuple(seconds) == ("encode", "decode", *timing.PARTS)
+    assert all(value > 0 for name, value in seconds.items() if name in ("encode", "decode", "g_a", "h_a", "h_s", "g_s"))
+    assert all(value >= 0 for value in seconds.values())
+
+
+def test_the_factorized_prior_has_neither_side_information_nor_context(photo):
+    seconds = timing.whole(timing.stand_in("factorized", photo), photo, repeats=1)
+    assert seconds["h_a"] == seconds["h_s"] == seconds["context"] == 0
 
 
 def test_least_is_the_least(monkeypatch):

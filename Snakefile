@@ -1,0 +1,73 @@
+# The report as a graph: measurements of each codec, then the notebooks, then their pages.  `make report` runs it here;
+# on a cluster the same graph runs by a flag: snakemake --executor slurm --jobs 16 (snakemake-executor-plugin-slurm).
+#
+# A measurement is a job of one core.  What reports times of two cores (notebook 04, the papers' sizes) has them alone.
+
+from pathlib import Path
+
+from codec_lib import measurements, pages, provenance
+from codec_lib.datasets import NAMES, ROOT
+
+DATASET = config.get("dataset", "kodak")
+MEASURED = f"build/measured/{Path(DATASET).name}"
+DATA = [f"data/{DATASET}.csv"] if DATASET in NAMES else []
+WEIGHTS = sorted(path.stem for path in Path("data/weights").glob("*.safetensors"))
+FOUR = [name for name in WEIGHTS if not name.startswith("ae-")]
+TORCHAC = [f"{name}.torchac" for name in FOUR if name.endswith("-q1") and not name.startswith("joint")]
+READS = {
+    "00_autoencoders": [name for name in WEIGHTS if name not in FOUR or name.startswith("factorized")] + ["jpeg"],
+    "05_evaluation": [*FOUR, *TORCHAC, *measurements.CLASSICAL, measurements.TIMES],
+}
+TIMED = ["04_autoregressive"]
+
+
+def code(*modules):
+    return [str(path.relative_to(ROOT)) for path in provenance.sources(*modules)]
+
+
+def for_notebook(wildcards):
+    notebook = Path("notebooks") / f"{wildcards.stem}.ipynb"
+    own = [path.relative_to(ROOT) for path in pages.sources(ROOT / notebook)]
+    weights = [f"data/weights/{name}.safetensors" for name in pages.weights(wildcards.stem)]
+    return [*own, *DATA, *weights, *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
+
+
+wildcard_constraints:
+    stem="[0-9]{2}_[a-z_]+",
+    weights="[a-z0-9-]+-q[0-9]+",
+
+
+rule report:
+    input: "build/report/index.html"
+
+
+rule codec:
+    input: "data/weights/{weights}.safetensors", code("evaluation"), DATA
+    output: MEASURED + "/{weights}{coder,(.[a-z]+)?}.csv"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {wildcards.weights}{wildcards.coder} --dataset {DATASET}"
+
+
+rule classical:
+    input: code("classical"), DATA
+    output: MEASURED + "/{name," + "|".join(measurements.CLASSICAL) + "}.csv"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {wildcards.name} --dataset {DATASET}"
+
+
+rule times:
+    input: code("timing"), DATA
+    output: MEASURED + f"/{measurements.TIMES}.csv"
+    threads: workflow.cores
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {measurements.TIMES} --dataset {DATASET}"
+
+
+rule notebook:
+    input: for_notebook
+    output: "build/report/{stem}.html"
+    threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.pages {wildcards.stem} --dataset {DATASET} --measured build/measured"
+
+
+rule index:
+    input: expand("build/report/{stem}.html", stem=pages.stems()), code("pages")
+    output: "build/report/index.html"
+    shell: "python -m codec_lib.pages index --dataset {DATASET}"

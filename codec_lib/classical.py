@@ -1,0 +1,149 @@
+"""The classical codecs as Pillow encodes them: JPEG, JPEG 2000, WebP, AVIF and JPEG XL.
+
+Each at settings that give the best PSNR for its bits within about a second per Kodak picture on one core, except JPEG:
+baseline with 4:2:0 chroma and optimised Huffman tables, as most JPEG files are.
+"""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from codec_lib import images, metrics
+from codec_lib.errors import Unsupported
+
+
+class Classical(NamedTuple):
+    """How Pillow is asked for a file: `options` and the quality under the name `knob`.
+
+    `qualities` draw a curve from about 0.1 to 2.5 bpp on Kodak.
+    """
+
+    format: str
+    knob: str
+    qualities: tuple[float, ...]
+    options: dict
+
+
+# One thread and no tiles: libavif otherwise cuts the picture into tiles by the number of cores.
+_AVIF = {"speed": 6, "max_threads": 1, "autotiling": False, "advanced": {"tune": "psnr"}}
+_AVIF_QUALITIES = (10, 22, 34, 48, 62, 76, 88)
+
+CODECS: dict[str, Classical] = {
+    # libjpeg-turbo. Not progressive, chroma 4:2:0 as Pillow has it by default. Qualities 1 to 95.
+    "JPEG": Classical("JPEG", "quality", (5, 10, 20, 30, 50, 70, 85), {"optimize": True}),
+    # OpenJPEG. The 9/7 wavelet and the ICT, without which RGB costs twice the bits. Quality is the rate [bpp] of every
+    # picture, at which the encoder makes the squared error least; the mode "dB" instead gives every picture the same
+    # PSNR, and its means over Kodak take a quarter more bits.
+    "JPEG 2000": Classical(
+        "JPEG2000", "quality_layers", (0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.5),
+        {"quality_mode": "rates", "irreversible": True, "mct": 1},
+    ),
+    # libwebp, lossy (VP8), which is always 4:2:0. Qualities 0 to 100.
+    "WebP": Classical("WEBP", "quality", (0, 8, 25, 50, 75, 87, 94), {"lossless": False, "method": 6}),
+    # libaom, all intra. Qualities 0 to 100.
+    "AVIF": Classical("AVIF", "quality", _AVIF_QUALITIES, _AVIF | {"subsampling": "4:2:0"}),
+    "AVIF 4:4:4": Classical("AVIF", "quality", _AVIF_QUALITIES, _AVIF | {"subsampling": "4:4:4"}),
+    # libjxl: XYB and a perceptual target, with no mode for the squared error. Qualities 0 to 100.
+    "JPEG XL": Classical("JXL", "quality", (2, 12, 25, 45, 65, 82, 93), {"effort": 7, "lossless": False}),
+}  # fmt: skip
+_JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+
+
+def _codec(name: str) -> Classical:
+    if name not in CODECS:
+        raise Unsupported(f"There is no classical codec '{name}'; choose from {', '.join(CODECS)}.")
+    return CODECS[name]
+
+
+def _register_jxl() -> None:
+    try:
+        import pillow_jxl  # noqa: F401, importing it registers the format with Pillow
+    except ImportError as error:
+        raise Unsupported("JPEG XL is not installed here; run 'pip install pillow-jxl-plugin'.") from error
+
+
+def encode(name: str, pixels: np.ndarray, quality: float) -> bytes:
+    """The file of a picture, uint8 (H, W, 3), by a codec of `CODECS`; the ranges of `quality` stand there.
+
+    Raises:
+        Unsupported: there is no such codec, or the package of JPEG XL is missing.
+    """
+    codec = _codec(name)
+    if codec.format == "JXL":
+        _register_jxl()
+    # OpenJPEG takes the ratio to 24 bits per pixel.
+    value = [24 / quality] if codec.format == "JPEG2000" else quality
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, codec.format, **{codec.knob: value}, **codec.options)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The picture of a file of `encode`, uint8 (H, W, 3).
+
+    Raises:
+        Unsupported: it is a JPEG XL file and the package for it is missing.
+    """
+    if data.startswith(_JXL_SIGNATURES):
+        _register_jxl()
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def measure(pixels: np.ndarray, data: bytes) -> dict:
+    """`bits`, `bpp`, `psnr` [dB] and `ms_ssim` of a file of a picture."""
+    decoded = decode(data)
+    return {
+        "bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, decoded),
+        "ms_ssim": metrics.ms_ssim(pixels, decoded),
+    }  # fmt: skip
+
+
+def curve(
+    name: str, paths: Iterable[Path], qualities: Iterable[float] | None = None, progress: bool = True
+) -> list[dict]:
+    """`quality` and the means of `measure` over the pictures, per quality; those of `CODECS` if None are given."""
+    pictures = [images.read_image(path)[0] for path in paths]
+    qualities = list(_codec(name).qualities if qualities is None else qualities)
+    points = []
+    total = len(qualities) * len(pictures)
+    with tqdm(total=total, desc=name, unit="file", disable=not progress, leave=False) as bar:
+        for quality in qualities:
+            rows = []
+            for pixels in pictures:
+                rows.append(measure(pixels, encode(name, pixels, quality)))
+                bar.update()
+            points.append({"quality": quality} | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
+    return points
+
+
+def jpeg_not_below(pixels: np.ndarray, size: int) -> tuple[int, bytes]:
+    """The lowest JPEG quality whose file has at least `size` bytes (95 if none has), and the file.
+
+    JPEG thus gets the benefit of every rounding. The search takes sizes to rise with the quality; on
+    flat pictures a size can fall by some bytes, and then the quality found is one whose file has
+    `size` bytes while that of the quality below has not.
+    """
+    low, high = 1, 95
+    while low < high:
+        middle = (low + high) // 2
+        if len(encode("JPEG", pixels, middle)) >= size:
+            high = middle
+        else:
+            low = middle + 1
+    return low, encode("JPEG", pixels, low)
+
+
+def jpeg_beside(rows: list[dict], paths: Iterable[Path]) -> list[dict]:
+    """For each row of `evaluation.evaluate` the JPEG file of the same picture with no fewer bits."""
+    beside = []
+    for row, path in zip(rows, paths, strict=True):
+        pixels, _ = images.read_image(path)
+        quality, data = jpeg_not_below(pixels, row["bits"] // 8)
+        named = {name: row[name] for name in ("image", "lmbda", "B") if name in row}
+        beside.append(named | {"quality": quality} | measure(pixels, data))
+    return beside

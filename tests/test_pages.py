@@ -1,0 +1,205 @@
+"""A notebook becomes a page that stands alone, and its figures go in place with their record, or not at all."""
+
+import hashlib
+import json
+import re
+
+import nbformat
+import pytest
+from conftest import is_a_sentence
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from codec_lib import pages, tables
+from codec_lib.datasets import ROOT
+from codec_lib.errors import BadData
+from codec_lib.weight_files import WEIGHTS
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DRAWS = """
+from pathlib import Path
+(Path(figures) / f"07_a_{dataset}.csv").write_text("a\\n1\\n")
+(Path(figures) / "07_always.csv").write_text(f"a\\n{len(dataset)}\\n")
+print("on", dataset)
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    for name in ("NOTEBOOKS", "FIGURES", "OUT"):
+        monkeypatch.setattr(pages, name, tmp_path / name.lower())
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def notebook(place, stem: str, *code: str):
+    cells = [new_markdown_cell("# 07 · A <title>")]
+    cells += [new_code_cell('dataset = "none"\nfigures = "none"', metadata={"tags": ["parameters"]})]
+    nb = new_notebook(cells=cells + [new_code_cell(c) for c in code])
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nb, place / "notebooks" / f"{stem}.ipynb")
+
+
+def files(place):
+    return sorted(path.name for path in (place / "figures").glob("*"))
+
+
+# jupyter_client and zmq leave sockets to the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
+class TestExecution:
+    def test_a_notebook_becomes_a_page_its_figures_and_their_record(self, place, capsys):
+        notebook(place, "07_a", DRAWS)
+        assert pages.main(["07_a", "--dataset", "embedded"]) == 0
+        assert "on embedded" in (place / "out" / "07_a.html").read_text()
+        assert files(place) == ["07_a.embedded.json", "07_a_embedded.csv", "07_always.csv"]
+        record = json.loads((place / "figures" / "07_a.embedded.json").read_text())
+        assert record["notebook"] == "07_a.ipynb"
+        assert record["data"]["name"] == "embedded"
+        table = (place / "figures" / "07_a_embedded.csv").read_bytes()
+        assert record["files"]["07_a_embedded.csv"] == hashlib.sha256(table).hexdigest()
+        assert pages.main(["index", "--dataset", "embedded"]) == 0
+        assert '<a href="07_a.html">07 · A &lt;title&gt;</a>' in (place / "out" / "index.html").read_text()
+
+    def test_a_failing_notebook_is_named_and_changes_nothing(self, place, capsys):
+        notebook(place, "07_a", DRAWS, "1 / 0")
+        (place / "figures").mkdir()
+        (place / "figures" / "07_a_embedded.csv").write_text("old")
+        assert pages.main(["07_a", "--dataset", "embedded"]) == 1
+        assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+        assert files(place) == ["07_a_embedded.csv"]
+        assert (place / "figures" / "07_a_embedded.csv").read_text() == "old"
+        assert not (place / "out" / "07_a.html").exists()
+
+
+def test_an_unknown_notebook_is_one_sentence(place, capsys):
+    assert pages.main(["08_none"]) == 2
+    with pytest.raises(BadData) as caught:
+        pages.build("08_none", "embedded")
+    assert is_a_sentence(caught.value)
+
+
+def published(place, name: str, *new: str):
+    scratch = place / "scratch"
+    scratch.mkdir()
+    for file in new:
+        (scratch / file).write_text(name)
+    pages.publish(scratch, place / "figures", name, {"notebook": "x"})
+    scratch.rmdir()  # all has moved
+
+
+def listed(place, name: str):
+    return sorted(json.loads((place / "figures" / f"{name}.json").read_text())["files"])
+
+
+def test_what_a_notebook_no_longer_makes_goes(place):
+    published(place, "07_a.kodak", "07_one.csv", "07_two.csv")
+    published(place, "08_b.kodak", "08_one.csv")
+    published(place, "07_a.kodak", "07_two.csv", "07_three.csv")
+    assert files(place) == ["07_a.kodak.json", "07_three.csv", "07_two.csv", "08_b.kodak.json", "08_one.csv"]
+    assert listed(place, "07_a.kodak") == ["07_three.csv", "07_two.csv"]
+
+
+def test_each_file_belongs_to_the_run_that_made_it_last(place):
+    published(place, "07_a.kodak", "07_kodak.csv", "07_both.csv")
+    published(place, "07_a.embedded", "07_embedded.csv", "07_both.csv")
+    assert listed(place, "07_a.kodak") == ["07_kodak.csv"]
+    assert listed(place, "07_a.embedded") == ["07_both.csv", "07_embedded.csv"]
+    published(place, "07_a.kodak", "07_kodak.csv", "07_both.csv")
+    assert listed(place, "07_a.embedded") == ["07_embedded.csv"]
+    assert "07_embedded.csv" in files(place)
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("no formula, 5 $ and 6 dollars", "no formula, 5 $ and 6 dollars"),
+        ("`$x$` stays", "`$x$` stays"),
+        ("```\n$x$\n```", "```\n$x$\n```"),
+    ],
+)
+def test_what_is_no_formula_stays(markdown, expected):
+    assert pages.with_mathml(markdown) == expected
+
+
+def test_formulas_become_mathml():
+    made = pages.with_mathml("with $g_a$ and\n\n$$\\frac{1}{2}$$\n\nend")
+    assert re.search(
+        r"with <math[^>]*display=\"inline\"[^>]*><mrow><msub><mi>g</mi><mi>a</mi></msub></mrow></math>", made
+    )
+    assert re.search(r"\n\n<math[^>]*display=\"block\".*<mfrac>.*</math>\n\n", made, re.S)
+    assert "$" not in made
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_formula_of_the_notebooks_is_understood(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```|`[^`]*`", "", pages.with_mathml(cell.source), flags=re.S)
+            assert "$" not in text
+            assert not re.search(r"<m[a-z]+>\\", text)
+
+
+def page_of(place, *cells) -> str:
+    nb = new_notebook(cells=[new_markdown_cell("# 07 · Title"), *cells])
+    nbformat.write(nb, place / "notebooks" / "07_a.ipynb")
+    nbformat.write(nb, place / "out" / "07_a.ipynb")
+    return pages.write_page("07_a").read_text()
+
+
+def printed(text: str, name: str = "stdout"):
+    return new_code_cell("print()", outputs=[new_output("stream", name=name, text=text)], execution_count=1)
+
+
+def test_a_page_stands_alone(place):
+    page = page_of(place, new_markdown_cell("$x^2$"), printed("hello"))
+    assert not re.search(r"<script|<link|https?://(?!www\.w3\.org/1998/Math/MathML)", page)
+    assert "<math" in page and "hello" in page
+
+
+def test_a_printed_table_becomes_one(place):
+    rows = [{"model": "a<b", "bpp": 0.5}, {"model": "c|d", "bpp": 12.25}]
+    page = page_of(place, printed(f"before\n{tables.to_text(rows)}\nafter\n"))
+    assert '<th>model</th><th class="n">bpp</th>' in page
+    assert '<td>a&lt;b</td><td class="n">0.500</td>' in page
+    assert page.count("<tr>") == 3
+    assert "<pre>before</pre>" in page and "<pre>after</pre>" in page
+
+
+def test_what_is_no_table_stays_text(place):
+    assert "<table>" not in page_of(place, printed("| a pipe\nand | another"))
+
+
+def test_progress_bars_are_left_out(place):
+    assert "42 of 43" not in page_of(place, printed("42 of 43", "stderr"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_sources_and_weights_of_the_notebooks_exist(path):
+    sources = pages.sources(path)
+    assert path in sources and len(sources) > 3 and all(source.is_file() for source in sources)
+    for name, digest in pages.weights(path.stem).items():
+        assert (WEIGHTS / f"{name}.safetensors").is_file() and len(digest) == 64
+    assert bool(pages.weights(path.stem)) == (path.stem in pages.WEIGHTS)
+
+
+def test_the_weights_of_a_notebook_are_those_it_loads():
+    of = {stem: set(pages.weights(stem)) for stem in pages.stems()}
+    assert of["05_evaluation"] >= of["02_factorized_prior"] | of["03_hyperprior"] | of["04_autoregressive"]
+    assert {name.split("-")[0] for name in of["04_autoregressive"]} == {
+        "factorized",
+        "hyperprior",
+        "joint",
+        "checkerboard",
+    }
+    assert "ae-strided-compact-q2" in of["00_autoencoders"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_thin_executed_and_have_parameters(path):
+    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1
+    assert max(len(c.source.splitlines()) for c in code) <= 25
+    assert not any(line.startswith("class ") for c in code for line in c.source.splitlines())
+    assert all(c.execution_count for c in code), "a cell was never executed: nbval would pass it unchecked"
+    assert not any(o.output_type == "error" for c in code for o in c.outputs)
