@@ -1,6 +1,8 @@
 # Every target makes what it needs; `make report` or `make test` is all that has to be typed after a clone.
+# JOBS processes of one thread each run the tests; the report takes all cores, or `--jobs` of codec_lib.report.
 
 PYTHON ?= python3
+JOBS   ?= 2
 VENV   := .venv
 STAMP  := $(VENV)/.complete
 BIN    := $(VENV)/bin
@@ -20,9 +22,10 @@ report: $(STAMP) ## execute the report's notebooks, rebuild figures/ and write b
 
 test: $(STAMP) ## run the tests of the package, then execute the notebooks and compare their output
 	@echo "test: the package (tests/)"
-	@$(RUN) $(BIN)/python -m pytest
+	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 	@echo "test: the notebooks (notebooks/, by nbval)"
-	@$(RUN) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	    --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
 
 lab: $(STAMP) ## open JupyterLab on notebooks/
 	@$(RUN) $(BIN)/python -m jupyterlab --notebook-dir notebooks

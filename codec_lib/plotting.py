@@ -39,7 +39,7 @@ STYLE = {
 }  # fmt: skip
 LABELS = {
     "step": "step", "minutes": "time [min]", "loss": "loss", "bpp": "rate [bit/pixel]", "psnr": "PSNR [dB]",
-    "ms_ssim": "MS-SSIM",
+    "ms_ssim": "MS-SSIM", "ms_ssim_db": "MS-SSIM, -10 log10(1 - MS-SSIM) [dB]",
 }  # fmt: skip
 
 Rows = Sequence[Mapping[str, object]]

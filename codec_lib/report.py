@@ -38,7 +38,8 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
     """
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
     command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "TQDM_DISABLE": "1"}  # the jobs' own bars would fill the log
     LOG.parent.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
     with (
