@@ -276,9 +276,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
     p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
-    p.add_argument(
-        "--optimiser", choices=("adam", "muon"), default="adam", help="muon: much faster where no linear path is"
-    )
+    p.add_argument("--optimiser", choices=("adam", "muon"), default="adam", help="muon: faster at equal steps")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"

@@ -28,7 +28,9 @@ def stem(model: str, preset: str, quality: int, coder: str | None = None) -> str
     return f"{model}-{preset}-q{quality}" + (f".{coder}" if coder else "")
 
 
-def pictures(codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "") -> list[Row]:
+def pictures(
+    codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True
+) -> list[Row]:
     """The rows of `evaluation.evaluate` for a codec on a data set.
 
     Args:
@@ -36,6 +38,7 @@ def pictures(codec: AnyCodec, dataset: str, coder: str | None = None, folder: st
         dataset: embedded, kodak or a folder of pictures.
         coder: None for its default.
         folder: where measurements are kept; empty to measure now.
+        progress: show a bar while measuring.
 
     Raises:
         BadData: the folder lacks it, or it was made from something else than is at hand.
@@ -43,16 +46,17 @@ def pictures(codec: AnyCodec, dataset: str, coder: str | None = None, folder: st
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(
         name, folder, "evaluation", {name: codec.digest.hex()}, dataset,
-        lambda: evaluation.evaluate(codec, datasets.open_pictures(dataset), coder),
+        lambda: evaluation.evaluate(codec, datasets.open_pictures(dataset), coder, progress),
     )  # fmt: skip
 
 
-def curve(codec: str, dataset: str, folder: str | Path = "") -> list[Row]:
+def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = True) -> list[Row]:
     """The rows of `classical.curve`; arguments and errors as of `pictures`."""
     name = next(name for name, of in CLASSICAL.items() if of == codec)
     return _rows(
-        name, folder, "classical", {}, dataset, lambda: classical.curve(codec, datasets.open_pictures(dataset))
-    )
+        name, folder, "classical", {}, dataset,
+        lambda: classical.curve(codec, datasets.open_pictures(dataset), progress=progress),
+    )  # fmt: skip
 
 
 def times(dataset: str, folder: str | Path = "") -> list[Row]:

@@ -39,7 +39,7 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
     command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "TQDM_DISABLE": "1"}  # the jobs' own bars would fill the log
+    environment = os.environ | {"PATH": path}
     LOG.parent.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
     with (

@@ -6,6 +6,7 @@ import tracemalloc
 import zlib
 
 import pytest
+from conftest import is_a_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,10 +26,6 @@ def changed(at: int, value: bytes, data: bytes | None = None) -> bytes:
     """A file with other bytes at a place, and a checksum that fits."""
     body = (data or pack(SMALL))[:-4]
     return with_checksum(body[:at] + value + body[at + len(value) :])
-
-
-def is_a_sentence(error: Exception) -> bool:
-    return re.fullmatch(r"[A-Z][^\n]*\.", str(error)) is not None
 
 
 containers = st.builds(

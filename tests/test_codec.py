@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import io
 import math
-import re
 import struct
 import tracemalloc
 import zlib
@@ -13,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from conftest import is_a_sentence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -32,10 +32,6 @@ from codec_lib.errors import (
     Unsupported,
     WrongModel,
 )
-
-
-def is_a_sentence(error: Exception) -> bool:
-    return re.fullmatch(r"[A-Z][^\n]*\.", str(error)) is not None
 
 
 def with_checksum(body: bytes) -> bytes:

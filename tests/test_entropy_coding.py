@@ -2,12 +2,12 @@
 
 import copy
 import math
-import re
 import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import is_a_sentence
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sequences import inflict
@@ -57,10 +57,6 @@ def read(tables: Tables, coder: str, data: bytes, indices: list[np.ndarray]) -> 
     groups = [reader.get(index) for index in indices]
     reader.finish()
     return groups
-
-
-def is_a_sentence(error: Exception) -> bool:
-    return re.fullmatch(r"[A-Z][^\n]*\.", str(error)) is not None
 
 
 seeds = st.integers(0, 2**32 - 1)

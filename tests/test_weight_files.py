@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import is_a_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -26,10 +27,6 @@ from codec_lib.errors import BadData, Unsupported, WrongModel
 from codec_lib.weight_files import load, load_for, path_of, read, save
 
 KERNEL = "h_s.2.weight"
-
-
-def is_a_sentence(error: Exception) -> bool:
-    return re.fullmatch(r"[A-Z][^\n]*\.", str(error)) is not None
 
 
 def described(data: bytes) -> dict[str, str]:
