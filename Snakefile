@@ -18,6 +18,7 @@ READS = {
     "00_autoencoders": [name for name in WEIGHTS if name not in FOUR or name.startswith("factorized")] + ["jpeg"],
     "05_evaluation": [*FOUR, *TORCHAC, *measurements.CLASSICAL, measurements.TIMES],
 }
+AFTER = {"05_evaluation": ["build/report/00_autoencoders.html"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive"]
 
 
@@ -29,7 +30,7 @@ def for_notebook(wildcards):
     notebook = Path("notebooks") / f"{wildcards.stem}.ipynb"
     own = [path.relative_to(ROOT) for path in pages.sources(ROOT / notebook)]
     weights = [f"data/weights/{name}.safetensors" for name in pages.weights(wildcards.stem)]
-    return [*own, *DATA, *weights, *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
+    return [*own, *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
 
 
 wildcard_constraints:

@@ -25,7 +25,7 @@ CLASSICAL = {re.sub(r"[ :]+", "", name.lower()): name for name in classical.CODE
 
 def stem(model: str, preset: str, quality: int, coder: str | None = None) -> str:
     """The name of a codec's measurement: that of its weights, and the coder where it is not the default."""
-    return f"{model}-{preset}-q{quality}" + (f".{coder}" if coder else "")
+    return weight_files.path_of(model, preset, quality).stem + (f".{coder}" if coder else "")
 
 
 def pictures(
@@ -74,10 +74,13 @@ def _rows(
 ) -> list[Row]:
     if not folder:
         return measure()
-    made_from = provenance.record(provenance.sources(module), weights, dataset)
-    path = datasets.ROOT / folder / Path(dataset).name / f"{name}.csv"
-    provenance.check(path, made_from)
+    path = _path(name, dataset, folder)
+    provenance.check(path, provenance.inputs(provenance.sources(module), weights, dataset))
     return tables.read_csv(path)
+
+
+def _path(name: str, dataset: str, folder: str | Path) -> Path:
+    return datasets.ROOT / folder / Path(dataset).name / f"{name}.csv"
 
 
 def keep(name: str, dataset: str, folder: str | Path) -> Path:
@@ -99,7 +102,7 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     else:
         codec, coder = _codec(name)
         module, rows, weights = "evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
-    path = datasets.ROOT / folder / Path(dataset).name / f"{name}.csv"
+    path = _path(name, dataset, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_csv(path, [{k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows])
     provenance.keep(path, provenance.record(provenance.sources(module), weights, dataset))

@@ -117,19 +117,19 @@ def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:
     The record, `NAME.json`, lists them with their checksums. A file that the notebook makes on every data set
     leaves the records of its other data sets.
     """
-    new = sorted(scratch.iterdir())
+    new = sorted(file.name for file in scratch.iterdir())
     record = figures / f"{name}.json"
     figures.mkdir(parents=True, exist_ok=True)
     before = json.loads(read_bytes(record))["files"] if record.is_file() else {}
     for file in new:
-        file.replace(figures / file.name)
-    for gone in set(before) - {file.name for file in new}:
+        (scratch / file).replace(figures / file)
+    for gone in set(before) - set(new):
         (figures / gone).unlink(missing_ok=True)
     for other in set(figures.glob(f"{name.split('.')[0]}.*json")) - {record}:
         kept = json.loads(read_bytes(other))
-        kept["files"] = {n: digest for n, digest in kept["files"].items() if (scratch / n) not in new}
+        kept["files"] = {n: digest for n, digest in kept["files"].items() if n not in new}
         write_bytes(other, (json.dumps(kept, indent=1) + "\n").encode())
-    provenance.keep(record, made_from, [figures / file.name for file in new])
+    provenance.keep(record, made_from, [figures / file for file in new])
 
 
 # --- pages ---
@@ -141,11 +141,8 @@ def write_page(stem: str) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.text = "" if output.name == "stderr" else output.text
         if cell.cell_type == "code":
-            cell.outputs = [_with_tables(output) for output in cell.outputs]
+            cell.outputs = [_with_tables(output) for output in cell.outputs if output.get("name") != "stderr"]
     body, _ = HTMLExporter(template_name="basic", embed_images=True).from_notebook_node(notebook)
     path = OUT / f"{stem}.html"
     css = _CSS + HtmlFormatter().get_style_defs(".highlight")
@@ -175,7 +172,7 @@ def with_mathml(markdown: str) -> str:
 
 def _with_tables(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A printed table (`tables.to_text`) as one of HTML; other output as it is."""
-    if output.output_type != "stream" or "\n|--" not in "\n" + output.text.replace("| -", "|-"):
+    if output.output_type != "stream" or not re.search(r"^\| --", output.text, re.M):
         return output
     parts = []
     for is_table, lines in _runs(output.text.splitlines()):

@@ -16,8 +16,6 @@ from codec_lib.files import read_bytes, write_bytes
 
 PACKAGE = Path(__file__).resolve().parent
 VERSIONS = ("torch", "numpy", "pillow", "constriction", "torchac", "matplotlib", "pytorch-msssim")
-DECIDES = ("code", "weights", "data")
-"""The entries of a record that a result depends on; the others (commit, versions, machine) tell where it was made."""
 
 
 def sources(*modules: str) -> list[Path]:
@@ -58,18 +56,21 @@ def of_data(dataset: str | Path) -> dict[str, str]:
     return {"name": Path(dataset).name, "sha256": checksum(datasets.open_pictures(dataset))}
 
 
-def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
-    """What is about to be used, and where.
+def inputs(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
+    """The entries of a record that a result depends on.
 
     Args:
         code: the source files that decide the result.
         weights: name -> digest of the weights that are loaded.
         dataset: a name or folder, if pictures are.
     """
-    return {
-        "code": checksum(code),
-        "weights": weights,
-        "data": of_data(dataset) if dataset is not None else None,
+    data = of_data(dataset) if dataset is not None else None
+    return {"code": checksum(code), "weights": weights, "data": data}
+
+
+def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
+    """What is about to be used (`inputs`), and where."""
+    return inputs(code, weights, dataset) | {
         "commit": commit(),
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS},
         "machine": {"system": platform.platform(), "processor": processor(), "threads": threads()},
@@ -114,7 +115,7 @@ def keep(result: Path, made_from: dict, files: Iterable[Path] = ()) -> None:
 
 
 def check(result: Path, made_from: dict) -> None:
-    """Refuse a result that was made from something else than what is at hand.
+    """Refuse a result that was made from something else than what is at hand, the `inputs` given.
 
     Raises:
         BadData: it has no record, was changed since, or its code, weights or pictures were others.
@@ -123,7 +124,7 @@ def check(result: Path, made_from: dict) -> None:
     try:
         kept = json.loads(read_bytes(path_of(result)))
         same = kept["files"][result.name] == hashlib.sha256(read_bytes(result)).hexdigest()
-        differ = [name for name in DECIDES if kept[name] != made_from[name]]
+        differ = [name for name in ("code", "weights", "data") if kept[name] != made_from[name]]
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"The file {path_of(result)} is not the record of {result.name}; {advice}.") from error
     if not same:
