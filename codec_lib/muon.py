@@ -12,13 +12,20 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)  # the author's coefficients: steep at 0, s
 
 
 def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
-    """Nearly U V^T of `update` = U S V^T, (o, i), by a quintic Newton-Schulz iteration."""
+    """Nearly U V^T of `update` = U S V^T, (o, i), by a quintic Newton-Schulz iteration.
+
+    All factors are polynomials in the Gram matrix of the shorter side, which commute; so the iteration runs on
+    square matrices of that side, and the long one is multiplied once.
+    """
     wide = update if update.shape[0] <= update.shape[1] else update.T
     a, b, c = _QUINTIC
     x = wide / (wide.norm() + 1e-7)
+    one = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    gram, product = x @ x.T, one
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = a * one + b * gram + c * gram @ gram
+        gram, product = factor @ gram @ factor, factor @ product
+    x = product @ x
     return x if wide is update else x.T
 
 
