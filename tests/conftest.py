@@ -222,6 +222,16 @@ def pictures(tmp_path, photo) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def large_and_small(tmp_path_factory, photo) -> list[Path]:
+    """One picture large enough for MS-SSIM and one that is not, neither a multiple of 16. Leave them as they are."""
+    folder = tmp_path_factory.mktemp("large_and_small")
+    large = images.read_image(datasets.find("embedded")[0])[0][:171, 100:289]
+    Image.fromarray(large).save(folder / "large.png")
+    Image.fromarray(photo[:, :50]).save(folder / "small.png")
+    return [folder / "large.png", folder / "small.png"]
+
+
 @pytest.fixture
 def no_mirror(monkeypatch, tmp_path) -> None:
     """A machine that has neither Kodak nor the training pictures."""

@@ -4,7 +4,6 @@ import io
 import math
 import struct
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,16 +23,6 @@ SIGNATURES = {
     "JPEG XL": (0, b"\xff\x0a"),
 }
 MIDDLE = {name: codec.qualities[6] for name, codec in CODECS.items()}
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, photo) -> list[Path]:
-    """One picture large enough for MS-SSIM and one that is not, neither a multiple of 16."""
-    folder = tmp_path_factory.mktemp("pictures")
-    large = images.read_image(datasets.find("embedded")[0])[0][:171, 100:289]
-    Image.fromarray(large).save(folder / "large.png")
-    Image.fromarray(photo[:, :50]).save(folder / "small.png")
-    return [folder / "large.png", folder / "small.png"]
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> bytes:
@@ -105,29 +94,29 @@ def test_a_file_is_measured_from_its_bytes(name, photo):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_curve_is_the_means_over_the_pictures(name, pictures, capsys):
+def test_a_curve_is_the_means_over_the_pictures(name, large_and_small, capsys):
     qualities = CODECS[name].qualities[::4]
-    curve = classical.curve(name, pictures, qualities, progress=False)
+    curve = classical.curve(name, large_and_small, qualities, progress=False)
     assert capsys.readouterr().err == ""
     assert [row["quality"] for row in curve] == list(qualities)
     for key in ("bpp", "psnr"):
         values = [row[key] for row in curve]
         assert values == sorted(set(values))
-    arrays = [images.read_image(path)[0] for path in pictures]
+    arrays = [images.read_image(path)[0] for path in large_and_small]
     single = [classical.measure(pixels, classical.encode(name, pixels, qualities[1])) for pixels in arrays]
     for key in ("bits", "bpp", "psnr"):
         assert curve[1][key] == pytest.approx(np.mean([row[key] for row in single]))
 
 
-def test_a_curve_takes_the_qualities_of_the_table_and_shows_a_bar(pictures, capsys):
-    curve = classical.curve("JPEG", iter(pictures[:1]))
+def test_a_curve_takes_the_qualities_of_the_table_and_shows_a_bar(large_and_small, capsys):
+    curve = classical.curve("JPEG", iter(large_and_small[:1]))
     assert [row["quality"] for row in curve] == list(CODECS["JPEG"].qualities)
     assert all(0 < row["ms_ssim"] < 1 for row in curve)
     assert "JPEG" in capsys.readouterr().err
 
 
-def test_an_unknown_codec_is_told(pictures, photo):
-    for call in (lambda: classical.encode("BPG", photo, 30), lambda: classical.curve("BPG", pictures)):
+def test_an_unknown_codec_is_told(large_and_small, photo):
+    for call in (lambda: classical.encode("BPG", photo, 30), lambda: classical.curve("BPG", large_and_small)):
         with pytest.raises(Unsupported, match="BPG") as caught:
             call()
         assert is_a_sentence(caught.value)
@@ -242,10 +231,12 @@ def test_jpeg_not_below_where_sizes_do_not_always_rise():
 
 
 @pytest.mark.parametrize("named", [{"lmbda": 0.013}, {"B": 4}])
-def test_jpeg_beside_spends_no_fewer_bits(named, pictures):
-    rows = [{"image": path.stem, **named, "bits": bits} for path, bits in zip(pictures, (24_000, 9_000), strict=True)]
-    beside = classical.jpeg_beside(rows, pictures)
-    for row, other, path in zip(rows, beside, pictures, strict=True):
+def test_jpeg_beside_spends_no_fewer_bits(named, large_and_small):
+    rows = [
+        {"image": path.stem, **named, "bits": bits} for path, bits in zip(large_and_small, (24_000, 9_000), strict=True)
+    ]
+    beside = classical.jpeg_beside(rows, large_and_small)
+    for row, other, path in zip(rows, beside, large_and_small, strict=True):
         pixels = images.read_image(path)[0]
         assert {name: other[name] for name in ("image", *named)} == {"image": row["image"], **named}
         assert other["bits"] >= row["bits"]
@@ -253,4 +244,4 @@ def test_jpeg_beside_spends_no_fewer_bits(named, pictures):
         assert 8 * len(jpeg(pixels, other["quality"] - 1)) < row["bits"]
         assert other | classical.measure(pixels, jpeg(pixels, other["quality"])) == pytest.approx(other, nan_ok=True)
     with pytest.raises(ValueError, match="shorter"):
-        classical.jpeg_beside(rows, pictures[:1])
+        classical.jpeg_beside(rows, large_and_small[:1])

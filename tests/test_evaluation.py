@@ -1,12 +1,10 @@
 """Measured numbers are those of the files on disk and of the pixels decoded from them."""
 
 import math
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from codec_lib import bitstream, datasets, evaluation, images, metrics
+from codec_lib import bitstream, evaluation, images, metrics
 from codec_lib.errors import BadImage
 from codec_lib.evaluation import COLUMNS, evaluate, summary
 
@@ -14,18 +12,8 @@ OF_MODELS = [name for name in COLUMNS if name != "B"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, photo) -> list[Path]:
-    """One picture large enough for MS-SSIM and one that is not, neither a multiple of 16."""
-    folder = tmp_path_factory.mktemp("pictures")
-    large = images.read_image(datasets.find("embedded")[0])[0][:171, 100:289]
-    Image.fromarray(large).save(folder / "large.png")
-    Image.fromarray(photo[:, :50]).save(folder / "small.png")
-    return [folder / "large.png", folder / "small.png"]
-
-
-@pytest.fixture(scope="module")
-def rows(pictures, tiny_codecs) -> list[dict]:
-    return evaluate(tiny_codecs[1], pictures, progress=False)
+def rows(large_and_small, tiny_codecs) -> list[dict]:
+    return evaluate(tiny_codecs[1], large_and_small, progress=False)
 
 
 def test_there_is_a_row_per_picture_with_all_columns(rows):
@@ -38,9 +26,9 @@ def test_there_is_a_row_per_picture_with_all_columns(rows):
     assert [row["num_pixels"] for row in rows] == [171 * 189, 96 * 50]
 
 
-def test_rate_and_distortion_are_those_of_the_file(pictures, pair):
+def test_rate_and_distortion_are_those_of_the_file(large_and_small, pair):
     frozen, coder = pair
-    for path, row in zip(pictures, evaluate(frozen, pictures, coder, progress=False), strict=True):
+    for path, row in zip(large_and_small, evaluate(frozen, large_and_small, coder, progress=False), strict=True):
         pixels = images.read_image(path)[0]
         data = frozen.encode(pixels, coder)
         decoded = frozen.decode(data)
@@ -53,11 +41,11 @@ def test_rate_and_distortion_are_those_of_the_file(pictures, pair):
         assert row["container"] + sum(map(len, bitstream.unpack(data).streams)) == len(data)
 
 
-def test_an_autoencoder_has_b_in_place_of_lmbda(pictures, ae_codec):
+def test_an_autoencoder_has_b_in_place_of_lmbda(large_and_small, ae_codec):
     for coder in (None, "adaptive", "huffman"):
-        rows = evaluate(ae_codec, pictures, coder, progress=False)
+        rows = evaluate(ae_codec, large_and_small, coder, progress=False)
         assert list(summary(rows)) == [name for name in COLUMNS if name != "lmbda"]
-        for path, row in zip(pictures, rows, strict=True):
+        for path, row in zip(large_and_small, rows, strict=True):
             pixels = images.read_image(path)[0]
             assert row["B"] == 4
             assert row["bits"] == 8 * len(ae_codec.encode(pixels, coder or "adaptive"))
@@ -65,17 +53,17 @@ def test_an_autoencoder_has_b_in_place_of_lmbda(pictures, ae_codec):
             assert row["exact"] is True
 
 
-def test_the_bits_are_counted_from_the_disk(pictures, tiny_codecs, monkeypatch):
+def test_the_bits_are_counted_from_the_disk(large_and_small, tiny_codecs, monkeypatch):
     """Were they the length of what `encode` returned, bytes added while writing would go unseen."""
     write = evaluation.write_bytes
     monkeypatch.setattr(evaluation, "write_bytes", lambda path, data: write(path, data + b"\0" * 10))
     monkeypatch.setattr(evaluation, "read_bytes", lambda path: path.read_bytes()[:-10])
-    row = evaluate(tiny_codecs[1], pictures[1:], progress=False)[0]
+    row = evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]
     monkeypatch.undo()
-    assert row["bits"] == evaluate(tiny_codecs[1], pictures[1:], progress=False)[0]["bits"] + 80
+    assert row["bits"] == evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]["bits"] + 80
 
 
-def test_pixels_that_differ_from_the_prediction_are_told(pictures, tiny_codecs, monkeypatch):
+def test_pixels_that_differ_from_the_prediction_are_told(large_and_small, tiny_codecs, monkeypatch):
     original = type(tiny_codecs[1]).predict
 
     def off_by_one(self, image):
@@ -85,11 +73,11 @@ def test_pixels_that_differ_from_the_prediction_are_told(pictures, tiny_codecs, 
         return pixels, bits
 
     monkeypatch.setattr(type(tiny_codecs[1]), "predict", off_by_one)
-    assert evaluate(tiny_codecs[1], pictures[1:], progress=False)[0]["exact"] is False
+    assert evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]["exact"] is False
 
 
-def test_more_quality_costs_more_bits(pictures, tiny_codecs):
-    means = [summary(evaluate(frozen, pictures, progress=False)) for frozen in tiny_codecs]
+def test_more_quality_costs_more_bits(large_and_small, tiny_codecs):
+    means = [summary(evaluate(frozen, large_and_small, progress=False)) for frozen in tiny_codecs]
     bpp, psnr = ([mean[name] for mean in means] for name in ("bpp", "psnr"))
     assert bpp == sorted(bpp)
     assert psnr == sorted(psnr)
@@ -105,7 +93,7 @@ def test_the_summary_is_the_mean_of_each_column(rows):
     assert list(summary([{"bpp": 1.0, "image": "a"}])) == ["bpp"]
 
 
-def test_a_picture_that_cannot_be_read_stops_with_its_name(tmp_path, pictures, tiny_codecs):
-    (tmp_path / "cut.png").write_bytes(pictures[0].read_bytes()[:1000])
+def test_a_picture_that_cannot_be_read_stops_with_its_name(tmp_path, large_and_small, tiny_codecs):
+    (tmp_path / "cut.png").write_bytes(large_and_small[0].read_bytes()[:1000])
     with pytest.raises(BadImage, match=r"cut\.png"):
-        evaluate(tiny_codecs[1], [pictures[1], tmp_path / "cut.png"], progress=False)
+        evaluate(tiny_codecs[1], [large_and_small[1], tmp_path / "cut.png"], progress=False)
