@@ -1,6 +1,6 @@
 """Figures: every function takes a table (rows or arrays) and returns a matplotlib figure.
 
-With `diagrams` the only module that knows matplotlib. One style for all figures: the colours of Okabe and Ito, which
+With `drawing` the only module that knows matplotlib. One style for all figures: the colours of Okabe and Ito, which
 colour-blind readers tell apart, and next to colour always a second sign (dash, marker, shade), so that
 a figure can be read in grey. Own models are solid with filled markers, classical codecs dashed and grey,
 published points dotted with open markers.
