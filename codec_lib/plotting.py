@@ -48,8 +48,10 @@ Rows = Sequence[Mapping[str, object]]
 def save(figure: Figure, name: str, folder: str | Path) -> None:
     """Write NAME.png into the folder: 150 dpi, without the metadata that would differ between machines.
 
-    A relative folder is one of the checkout's, wherever the notebook runs.
+    A relative folder is one of the checkout's, wherever the notebook runs. The figure is called by its name from
+    then on, which SVG keeps.
     """
+    figure.set_gid(name)
     folder = ROOT / folder
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):

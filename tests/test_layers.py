@@ -50,6 +50,7 @@ LAYERS = {
     "plotting": 10,
     "drawing": 11,
     "diagrams": 12,
+    "webpage": 0,
     "pages": 5,
     "report": 4,
     "__main__": 12,

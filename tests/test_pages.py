@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import re
 
 import nbformat
 import pytest
 from conftest import is_a_sentence
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from codec_lib import pages, tables
+from codec_lib import pages
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData
 from codec_lib.weight_files import WEIGHTS
@@ -20,6 +19,12 @@ from pathlib import Path
 (Path(figures) / f"07_a_{dataset}.csv").write_text("a\\n1\\n")
 (Path(figures) / "07_always.csv").write_text(f"a\\n{len(dataset)}\\n")
 print("on", dataset)
+"""
+PLOTS = """
+from codec_lib import plotting
+figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}]}, y="psnr")
+plotting.save(figure, f"07_rate_{dataset}", figures)
+plotting.show()
 """
 
 
@@ -61,6 +66,14 @@ class TestExecution:
         assert pages.main(["index", "--dataset", "embedded"]) == 0
         assert '<a href="07_a.html">07 · A &lt;title&gt;</a>' in (place / "out" / "index.html").read_text()
 
+    def test_figures_are_png_in_place_and_drawings_in_the_page(self, place):
+        notebook(place, "07_a", PLOTS)
+        pages.build("07_a", "embedded")
+        assert files(place) == ["07_a.embedded.json", "07_rate_embedded.png"]
+        page = (place / "out" / "07_a.html").read_text()
+        assert page.count("<img") == page.count('src="data:image/svg+xml,') == 1
+        assert "<code>07_rate_embedded</code>" in page and "rate [bit/pixel], PSNR [dB], own" in page
+
     def test_a_failing_notebook_is_named_and_changes_nothing(self, place, capsys):
         notebook(place, "07_a", DRAWS, "1 / 0")
         (place / "figures").mkdir()
@@ -77,6 +90,27 @@ def test_an_unknown_notebook_is_one_sentence(place, capsys):
     with pytest.raises(BadData) as caught:
         pages.build("08_none", "embedded")
     assert is_a_sentence(caught.value)
+
+
+def test_the_index_has_the_main_figures_within(place, monkeypatch):
+    monkeypatch.setattr(pages, "MAIN", "07_a")
+    notebook(place, "07_a")
+    (place / "out" / "07_a.html").write_text("a page")
+    svg = '<svg xmlns="http://www.w3.org/2000/svg"><g id="{}_some &amp; more"></g></svg>'
+    outputs = [new_output("display_data", {"image/svg+xml": svg.format(n)}) for n in (*pages.MAIN_FIGURES, "05_other")]
+    nb = new_notebook(cells=[new_markdown_cell("## Curves"), new_code_cell("", outputs=outputs)])
+    nbformat.write(nb, place / "out" / "07_a.ipynb")
+    index = pages.write_index(str(place / "some & more")).read_text()
+    assert index.count("<img") == index.count('src="data:image/svg+xml,') == len(pages.MAIN_FIGURES)
+    assert all(f"Curves <code>{name}_some &amp; more</code>" in index for name in pages.MAIN_FIGURES)
+    assert "pictures of some &amp; more, not on the Kodak suite" in index and "../" not in index
+
+
+def test_the_main_figures_are_those_of_a_notebook():
+    source = (ROOT / "notebooks" / f"{pages.MAIN}.ipynb").read_text()
+    assert (
+        'f\\"05_rate_distortion_{dataset_name}\\"' in source and 'f\\"05_comparison_{label}_{dataset_name}\\"' in source
+    )
 
 
 def published(place, name: str, *new: str):
@@ -108,70 +142,6 @@ def test_each_file_belongs_to_the_run_that_made_it_last(place):
     published(place, "07_a.kodak", "07_kodak.csv", "07_both.csv")
     assert listed(place, "07_a.embedded") == ["07_embedded.csv"]
     assert "07_embedded.csv" in files(place)
-
-
-@pytest.mark.parametrize(
-    ("markdown", "expected"),
-    [
-        ("no formula, 5 $ and 6 dollars", "no formula, 5 $ and 6 dollars"),
-        ("`$x$` stays", "`$x$` stays"),
-        ("```\n$x$\n```", "```\n$x$\n```"),
-    ],
-)
-def test_what_is_no_formula_stays(markdown, expected):
-    assert pages.with_mathml(markdown) == expected
-
-
-def test_formulas_become_mathml():
-    made = pages.with_mathml("with $g_a$ and\n\n$$\\frac{1}{2}$$\n\nend")
-    assert re.search(
-        r"with <math[^>]*display=\"inline\"[^>]*><mrow><msub><mi>g</mi><mi>a</mi></msub></mrow></math>", made
-    )
-    assert re.search(r"\n\n<math[^>]*display=\"block\".*<mfrac>.*</math>\n\n", made, re.S)
-    assert "$" not in made
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_every_formula_of_the_notebooks_is_understood(path):
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            text = re.sub(r"```.*?```|`[^`]*`", "", pages.with_mathml(cell.source), flags=re.S)
-            assert "$" not in text
-            assert not re.search(r"<m[a-z]+>\\", text)
-
-
-def page_of(place, *cells) -> str:
-    nb = new_notebook(cells=[new_markdown_cell("# 07 · Title"), *cells])
-    nbformat.write(nb, place / "notebooks" / "07_a.ipynb")
-    nbformat.write(nb, place / "out" / "07_a.ipynb")
-    return pages.write_page("07_a").read_text()
-
-
-def printed(text: str, name: str = "stdout"):
-    return new_code_cell("print()", outputs=[new_output("stream", name=name, text=text)], execution_count=1)
-
-
-def test_a_page_stands_alone(place):
-    page = page_of(place, new_markdown_cell("$x^2$"), printed("hello"))
-    assert not re.search(r"<script|<link|https?://(?!www\.w3\.org/1998/Math/MathML)", page)
-    assert "<math" in page and "hello" in page
-
-
-def test_a_printed_table_becomes_one(place):
-    rows = [{"model": "a<b", "bpp": 0.5}, {"model": "c|d", "bpp": 12.25}]
-    page = page_of(place, printed(f"before\n{tables.to_text(rows)}\nafter\n"))
-    assert '<th>model</th><th class="n">bpp</th>' in page
-    assert '<td>a&lt;b</td><td class="n">0.500</td>' in page
-    assert page.count("<tr>") == 3
-    assert "<pre>before</pre>" in page and "<pre>after</pre>" in page
-
-
-def test_what_is_no_table_stays_text(place):
-    assert "<table>" not in page_of(place, printed("| a pipe\nand | another"))
-
-
-def test_progress_bars_are_left_out(place):
-    assert "42 of 43" not in page_of(place, printed("42 of 43", "stderr"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

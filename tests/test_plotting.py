@@ -155,6 +155,7 @@ def test_saved_figures_are_repeatable(tmp_path):
         figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}, {"bpp": 0.2, "psnr": 32.0}]})
         assert isinstance(figure, Figure)
         assert plotting.save(figure, name, figures) is None, "a path would end up in the notebook's output"
+        assert figure.get_gid() == name, "SVG keeps it, pages show it"
     assert (figures / "a.png").read_bytes() == (figures / "b.png").read_bytes()
     with Image.open(figures / "a.png") as picture:
         assert picture.size == (1275, 690)  # 8.5 x 4.6 inches at 150 dpi
