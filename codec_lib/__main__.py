@@ -143,15 +143,26 @@ def train(args: argparse.Namespace) -> None:
         args.lmbda = 0.013  # a mere factor of the loss, where the rate is fixed
     names = Settings.__dataclass_fields__
     settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
-    source, source_card = None, None
-    if args.start:
-        source = weight_files.read(args.start)
-        if _of_transforms(source.network) != _of_transforms(make_model(settings)):
-            raise Unsupported(f"{args.start} holds transforms of other sizes than those to be trained.")
-        source_card = read_card_of(args.start) if args.start.with_suffix(".json").is_file() else None
-    run = training.train(settings, args.out, args.resume, source, progress=not args.quiet)
+    origins, cards = {}, []
+    for option in ("transforms", "start"):
+        file = getattr(args, option)
+        if file is None:
+            continue
+        origins[option] = weight_files.read(file)
+        if _of_transforms(origins[option].network) != _of_transforms(make_model(settings)):
+            raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
+        if file.with_suffix(".json").is_file():
+            cards.append(read_card_of(file))
+    transforms = origins.get("transforms")
+    if transforms is not None and (args.start is None or args.model in AUTOENCODERS):
+        raise Unsupported("--transforms needs --start, whose prior goes with them; autoencoders have none.")
+    if transforms is not None and transforms.lmbda != settings.lmbda:
+        raise Unsupported(
+            f"The transforms of {args.transforms} are for lmbda {transforms.lmbda}, not {settings.lmbda}."
+        )
+    run = training.train(settings, args.out, args.resume, origins.get("start"), transforms, progress=not args.quiet)
     if run.rank == 0:
-        path, card = release(run, args.out, progress=not args.quiet, source_card=source_card)
+        path, card = release(run, args.out, progress=not args.quiet, source_cards=cards)
         measured = card["kodak"] or {}
         kodak = f"; Kodak {measured['bpp']:.3f} bpp, {measured['psnr']:.2f} dB" if measured else ""
         print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
@@ -284,6 +295,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="use torch.compile")
     p.add_argument(
         "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
+    )
+    p.add_argument(
+        "--transforms",
+        type=Path,
+        metavar="FILE",
+        help="take g_a and g_s from these weights, and the prior from --start",
     )
     p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")

@@ -166,10 +166,19 @@ def carry_over(model: Model, source: Model, lmbda: float, old_lmbda: float, x: T
         return
     if x is None:
         raise ValueError(f"a {model.name} model needs photographs to start from a {source.name} model")
-    model.g_a.load_state_dict(source.g_a.state_dict())
-    model.g_s.load_state_dict(source.g_s.state_dict())
+    take_transforms(model, source)
     transforms.rescale_latent(model.g_a, model.g_s, gain)
     _initialise_prior(model, x)
+
+
+def take_transforms(model: Model, source: Model) -> None:
+    """Give a model the g_a and g_s of another; its prior stays, and learns what has changed.
+
+    Raises:
+        RuntimeError: their sizes differ.
+    """
+    model.g_a.load_state_dict(source.g_a.state_dict())
+    model.g_s.load_state_dict(source.g_s.state_dict())
 
 
 def _rescale_prior(model: Model, gain: float) -> None:

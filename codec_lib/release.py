@@ -1,7 +1,13 @@
-"""A finished training run -> a weight file and its card."""
+"""A finished training run -> a weight file and its card; and those -> the folder where codecs are looked for.
 
+python -m codec_lib.release runs/h3/hyperprior-compact-q3.safetensors runs/j3/joint-compact-q3.safetensors
+"""
+
+import argparse
 import json
 import platform
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +16,12 @@ import torch
 
 from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, weight_files
 from codec_lib.autoencoders import Autoencoder
-from codec_lib.errors import BadData
+from codec_lib.errors import BadData, CodecError
 from codec_lib.files import write_bytes
 from codec_lib.runs import Run
 
 
-def release(run: Run, folder: Path, progress: bool = True, source_card: dict | None = None) -> tuple[Path, dict]:
+def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
     """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
 
     The card tells the settings, the compute, the versions, the last validation, and bpp and PSNR on
@@ -25,7 +31,7 @@ def release(run: Run, folder: Path, progress: bool = True, source_card: dict | N
         run: the finished run.
         folder: where to write.
         progress: show a bar.
-        source_card: the card of the weights that the run began from; what was done before goes into the new card.
+        source_cards: the cards of the weights that the run began from; what was done before goes into the new card.
 
     Returns:
         The weight file's path and the card.
@@ -43,7 +49,8 @@ def release(run: Run, folder: Path, progress: bool = True, source_card: dict | N
         "minutes": round(run.seconds / 60, 1),
         "precision": str(run.dtype).removeprefix("torch."),
         "started_from": run.started_from,
-        "before": _history(source_card),
+        **({"transforms": run.transforms_from} if run.transforms_from else {}),
+        "before": _history(source_cards),
         "device": _device(run.device),
         "versions": {"codec_lib": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -58,20 +65,37 @@ def release(run: Run, folder: Path, progress: bool = True, source_card: dict | N
     return path, card
 
 
+def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
+    """Copy a weight file and its card to a folder; transforms that lie there already are not written twice.
+
+    Raises:
+        BadData: the weights or the card cannot be read, or do not belong together.
+    """
+    frozen, card = weight_files.read(path), read_card_of(path)
+    if card["digest"] != frozen.digest.hex():
+        raise BadData(f"The card {path.with_suffix('.json')} is not that of the weights beside it.")
+    target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
+    weight_files.save(frozen, target, weight_files.holder_of_transforms(frozen, folder))
+    write_bytes(target.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    return target
+
+
 _MEASURED = ("steps", "epochs", "minutes", "precision")
 """Settings in whose place the card tells what became of them."""
 
 _STAGE = (
     "name", "lmbda", "bits", "straight_through", "dataset", "batch_size", "crop", "lr", "seed", "average",
-    "optimiser", "prior_only", "steps", "minutes", "precision", "device", "started_from", "digest",
+    "optimiser", "prior_only", "steps", "minutes", "precision", "device", "started_from", "transforms", "digest",
 )  # fmt: skip
 
 
-def _history(card: dict | None) -> list[dict]:
-    """The runs that led to some weights, the oldest first."""
-    if card is None:
-        return []
-    return [*card.get("before", []), {name: card[name] for name in _STAGE if name in card}]
+def _history(cards: Iterable[dict]) -> list[dict]:
+    """The runs that led to some weights, those that others began from first; what two cards share is told once."""
+    history: list[dict] = []
+    for card in cards:
+        stages = [{name: run[name] for name in _STAGE if name in run} for run in (*card.get("before", []), card)]
+        history += [stage for stage in stages if stage not in history]
+    return history
 
 
 def _kodak(frozen: weight_files.AnyCodec, progress: bool) -> dict | None:
@@ -109,3 +133,28 @@ def read_card_of(weights: Path) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BadData(f"The card {path} cannot be read.") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line, see above; 0, or 2 after one sentence on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m codec_lib.release",
+        description="Put trained weights and their cards where the other commands find them.",
+    )
+    parser.add_argument(
+        "weights", type=Path, nargs="+", metavar="FILE", help="of a run; one whose transforms others share goes first"
+    )
+    parser.add_argument("--to", type=Path, default=weight_files.WEIGHTS, metavar="DIR", help="folder of weight files")
+    args = parser.parse_args(arguments)
+    try:
+        for path in args.weights:
+            target = publish(path, args.to)
+            print(f"{target}: {target.stat().st_size:,} bytes")
+    except CodecError as error:
+        print(f"codec_lib: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,6 +70,7 @@ class Run:
     def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0):
         self.settings, self.device, self.rank = settings, device, rank
         self.started_from: str | None = None
+        self.transforms_from: str | None = None
         self.model = model.to(device)
         if settings.prior_only:
             self.model.g_a.requires_grad_(False)
@@ -99,7 +100,7 @@ class Run:
         state = {
             "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
-            "dtype": str(self.dtype), "started_from": self.started_from,
+            "dtype": str(self.dtype), "started_from": self.started_from, "transforms_from": self.transforms_from,
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -128,6 +129,7 @@ class Run:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
                 self.started_from = state["started_from"]
+                self.transforms_from = state.get("transforms_from")
                 self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
         except Exception as error:  # torch raises many kinds on damaged files
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error

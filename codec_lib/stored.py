@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codec_lib.errors import BadData
+from codec_lib.layers import MaskedConv2d
 
 _SCALE = ".scale"
 
@@ -14,11 +15,13 @@ _SCALE = ".scale"
 def round_weights(model: nn.Module) -> dict[str, Tensor]:
     """Kernels in 8 bits with a scale for each row, the densities in float32, the rest in half precision.
 
-    The linear path, which starts as the KLT, stays in half precision: in 8 bits it costs 0.1 dB.
+    The linear path, which starts as the KLT, stays in half precision: in 8 bits it costs 0.1 dB. Weights that a
+    mask hides become zero.
     """
+    masks = {f"{name}.weight": m.mask for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
     stored = {}
     for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu()
+        tensor = (tensor.detach() * masks[name] if name in masks else tensor.detach()).cpu()
         if not tensor.is_floating_point():  # batch normalisation counts its batches
             stored[name] = tensor
             continue

@@ -129,7 +129,12 @@ def _process_group() -> Iterator[tuple[int, int, torch.device]]:
 
 
 def train(
-    settings: Settings, out: Path, resume: bool = False, source: AnyCodec | None = None, progress: bool = True
+    settings: Settings,
+    out: Path,
+    resume: bool = False,
+    source: AnyCodec | None = None,
+    transforms: AnyCodec | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
 
@@ -141,6 +146,7 @@ def train(
         out: folder, created if absent.
         resume: go on from the checkpoint in `out`.
         source: begin from this codec's weights, of the same sizes and any lmbda.
+        transforms: then take g_a and g_s from this codec, of the same lmbda.
         progress: show a bar with loss, bpp and PSNR.
 
     Returns:
@@ -171,7 +177,7 @@ def train(
         crops = datasets.RandomCrops(training, settings.crop, settings.seed, progress=progress)
         fixed = datasets.centre_crops(validation, settings.crop)
         if not resume:
-            _start(run, crops, source)
+            _start(run, crops, source, transforms)
         _make_folder(out)
         _loop(run, crops, fixed, steps, seconds, out, world, progress)
     return run
@@ -202,10 +208,14 @@ def _make_folder(out: Path) -> None:
         raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
 
 
-def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None) -> None:
+def _name(source: AnyCodec) -> str:
+    return f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+
+
+def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
     settings = run.settings
     if source is not None:
-        run.started_from = f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+        run.started_from = _name(source)
     if isinstance(run.model, Autoencoder):
         _start_autoencoder(run, source)
     else:
@@ -215,6 +225,9 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None) -> No
             initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
         else:
             initialisation.initialise(run.model, sample, settings.lmbda)
+        if transforms is not None:
+            run.transforms_from = _name(transforms)
+            initialisation.take_transforms(run.model, transforms.network)
     run.average.load_state_dict(run.model.state_dict())
 
 

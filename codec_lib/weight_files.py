@@ -1,4 +1,8 @@
-"""Weight files: a frozen codec <-> safetensors, and finding the one that is wanted."""
+"""Weight files: a frozen codec <-> safetensors, and finding the one that is wanted.
+
+Models of one rate point that differ in their priors alone may share transforms: one file holds g_a and g_s, the
+others name it and hold a checksum of what they expect to find there.
+"""
 
 import math
 from pathlib import Path
@@ -17,7 +21,7 @@ from codec_lib.densities import SCALES
 from codec_lib.entropy_coding import Tables
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
 from codec_lib.files import write_bytes
-from codec_lib.stored import restore
+from codec_lib.stored import digest_of, restore
 
 WEIGHTS = ROOT / "data" / "weights"
 PRESETS = ("paper", "compact", "tiny")
@@ -57,14 +61,59 @@ def check_choice(model: str, quality: int) -> None:
     raise Unsupported(f"There is no quality {quality}; choose from 1 to {len(points)}.")
 
 
-def save(frozen: AnyCodec, path: str | Path) -> None:
-    """Write the weights of a codec, and its tables."""
+def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -> None:
+    """Write the weights of a codec, and its tables.
+
+    Args:
+        frozen: what to write.
+        path: where to.
+        transforms_of: name, without suffix, of a weight file in the same folder that holds this codec's g_a and g_s;
+            they are left out then.
+
+    Raises:
+        BadData: that file is not there, or its transforms are others.
+    """
+    path = Path(path)
     described = {"model": frozen.model, "preset": frozen.preset, "format": FORMATS[-1]}
     described |= {name: repr(value) for name, value in frozen.rate_point.items()}
     tensors = frozen.stored
+    if transforms_of is not None:
+        own = transforms_in(tensors)
+        if not same_tensors(own, _transforms_beside(path, transforms_of)):
+            raise BadData(f"The transforms of {path.stem} are not those of {transforms_of}.")
+        tensors = {name: t for name, t in tensors.items() if name not in own}
+        described["transforms"] = f"{transforms_of} {digest_of([], own).hex()}"
     if isinstance(frozen, Codec):
         tensors = tensors | codec.stored_tables(frozen.tables)
     write_bytes(path, safetensors_bytes(tensors, described))
+
+
+def transforms_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a weight file's tensors that are of g_a and g_s."""
+    return {name: t for name, t in tensors.items() if name.startswith(("g_a.", "g_s."))}
+
+
+def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two sets of tensors have the same names, types and values."""
+    return one.keys() == other.keys() and all(
+        t.dtype == other[name].dtype and t.equal(other[name]) for name, t in one.items()
+    )
+
+
+def holder_of_transforms(frozen: AnyCodec, folder: Path) -> str | None:
+    """The name, without suffix, of another model's weight file of the same rate point that holds this g_a and g_s."""
+    if not isinstance(frozen, Codec):
+        return None
+    own = transforms_in(frozen.stored)
+    for path in sorted(folder.glob(f"*-{frozen.preset}-q{frozen.quality}.safetensors")):
+        described, tensors = _open(path)
+        if described.get("model") != frozen.model and same_tensors(own, transforms_in(tensors)):
+            return path.stem
+    return None
+
+
+def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
+    return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
 
 
 def path_of(model: str, preset: str, quality: int, folder: Path = WEIGHTS) -> Path:
@@ -78,12 +127,13 @@ def read(path: str | Path) -> AnyCodec:
     Raises:
         BadData: the file is missing or damaged, or not such a file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            described = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise BadData(f"The weights {path} cannot be read: {error}.") from error
+    described, tensors = _open(path)
+    if "transforms" in described:
+        name, _, checksum = described["transforms"].partition(" ")
+        shared = _transforms_beside(Path(path), name)
+        if digest_of([], shared).hex() != checksum:
+            raise BadData(f"The weights {path} need the transforms of {name} beside them, which are others now.")
+        tensors |= shared
     try:
         if described["format"] not in FORMATS:
             raise ValueError("another format")
@@ -99,6 +149,15 @@ def read(path: str | Path) -> AnyCodec:
         return codec.assemble(network, stored, _read_tables(network, tensors), described["preset"], lmbda)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error
+
+
+def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The description and the tensors of a weight file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BadData(f"The weights {path} cannot be read: {error}.") from error
 
 
 def _read_tables(network: models.Model, tensors: dict[str, Tensor]) -> dict[str, Tables]:

@@ -521,6 +521,35 @@ def test_a_start_without_a_card_has_no_history(run, pictures, tmp_path, no_mirro
     assert card["started_from"] == f"joint-tiny-q3 {weight_files.read(start).digest[:8].hex()}"
 
 
+def test_transforms_of_one_model_and_the_prior_of_another(run, pictures, tmp_path, no_mirror, weights):
+    train = ["train", *SHORT, "--dataset", pictures, "--out", tmp_path / "run", "--model", "joint", "--lmbda", 0.025]
+    start, transforms = (weight_files.path_of(name, "tiny", 3, weights) for name in ("joint", "hyperprior"))
+    assert run(*train, "--prior-only", "--start", start, "--transforms", transforms)[::2] == (0, "")
+    path = tmp_path / "run" / "joint-tiny-q3.safetensors"
+    assert all(same(transforms_of(path), transforms_of(transforms)))
+    card = json.loads(path.with_suffix(".json").read_text())
+    for key, origin in [("started_from", start), ("transforms", transforms)]:
+        assert card[key] == f"{origin.stem} {weight_files.read(origin).digest[:8].hex()}"
+
+
+@pytest.mark.parametrize(
+    ("started", "sentence"),
+    [
+        (False, "--transforms needs --start, whose prior goes with them; autoencoders have none"),
+        (True, "are for lmbda 0.0067, not 0.025"),
+    ],
+)
+def test_transforms_that_do_not_fit(run, pictures, tmp_path, no_mirror, weights, started, sentence):
+    options = ["--model", "joint"]
+    if started:
+        options += ["--start", weight_files.path_of("joint", "tiny", 3, weights)]
+    train = ["train", *SHORT, "--dataset", pictures, "--out", tmp_path / "run", "--lmbda", 0.025, *options]
+    status, said, err = run(*train, "--transforms", weight_files.path_of("hyperprior", "tiny", 1, weights))
+    assert (status, said) == (2, "")
+    assert sentence in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_control_c_saves_and_says_so(pictures, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-W", "error", "-m", "codec_lib", *TRAIN.split(), "--dataset", str(pictures)]

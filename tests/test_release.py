@@ -76,8 +76,8 @@ def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
 
 def test_the_card_tells_what_was_done_before(run, no_kodak, tmp_path):
     _, first = release.release(run, tmp_path, progress=False)
-    _, second = release.release(run, tmp_path, progress=False, source_card=first)
-    _, third = release.release(run, tmp_path, progress=False, source_card=second)
+    _, second = release.release(run, tmp_path, progress=False, source_cards=[first])
+    _, third = release.release(run, tmp_path, progress=False, source_cards=[second])
     assert second["before"] == third["before"][:1]
     assert len(third["before"]) == 2
     for stage in third["before"]:
@@ -104,6 +104,35 @@ def test_a_release_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         release.release(run, tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_two_cards_share_is_told_once(run, no_kodak, tmp_path):
+    """As where the prior comes from one model and the transforms from another that has the same ancestor."""
+    _, ancestor = release.release(run, tmp_path, progress=False)
+    one, other = (
+        release.release(run, tmp_path, progress=False, source_cards=[ancestor])[1] | {"digest": d} for d in "ab"
+    )
+    _, last = release.release(run, tmp_path, progress=False, source_cards=[one, other])
+    assert [stage["digest"] for stage in last["before"]] == [ancestor["digest"], "a", "b"]
+
+
+def test_weights_are_published_with_their_cards(run, no_kodak, tmp_path, capsys):
+    target = tmp_path / "target"
+    target.mkdir()
+    path, card = release.release(run, tmp_path, progress=False)
+    assert release.main([str(path), "--to", str(target)]) == 0
+    published = target / path.name
+    assert capsys.readouterr().out == f"{published}: {published.stat().st_size:,} bytes\n"
+    assert weight_files.read(published).digest.hex() == card["digest"]
+    assert json.loads(published.with_suffix(".json").read_text()) == card
+    before = published.read_bytes()
+    path.with_suffix(".json").write_text(json.dumps(card | {"digest": "00"}))
+    assert release.main([str(path), "--to", str(target)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"codec_lib: The card {path.with_suffix('.json')} is not that of the weights beside it.\n"
+    )
+    assert published.read_bytes() == before
 
 
 def test_a_card_reads_back(run, no_kodak, tmp_path):
