@@ -29,7 +29,7 @@ def code(*modules):
 def for_notebook(wildcards):
     notebook = Path("notebooks") / f"{wildcards.stem}.ipynb"
     own = [path.relative_to(ROOT) for path in pages.sources(ROOT / notebook)]
-    weights = [f"data/weights/{name}.safetensors" for name in pages.weights(wildcards.stem)]
+    weights = [f"data/weights/{name}.{kind}" for name in pages.weights(wildcards.stem) for kind in ("safetensors", "json")]
     return [*own, *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
 
 

@@ -82,10 +82,12 @@ def weights(stem: str) -> dict[str, str]:
 
 
 def sources(notebook: Path) -> list[Path]:
-    """The notebook and the modules of codec_lib that it uses."""
+    """The notebook, the modules of codec_lib that it uses, and the tables of `data/` that they read."""
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    return [notebook, *provenance.sources(*sorted(provenance.imported(code)))]
+    modules = provenance.sources(*sorted(provenance.imported(code)))
+    tables = set().union(*map(provenance.tables, [code, *(path.read_text(encoding="utf-8") for path in modules)]))
+    return [notebook, *modules, *sorted(tables)]
 
 
 def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:

@@ -30,15 +30,26 @@ def sources(*modules: str) -> list[Path]:
 
 
 def imported(source: str) -> set[str]:
-    """The modules of codec_lib that Python source imports, anywhere in it; `__init__` for the package's own names."""
+    """The modules of codec_lib that Python source imports, anywhere in it; `__init__` for the package's own names.
+
+    What `.` is relative to is the package, which has no other packages within.
+    """
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            origin = ".".join(filter(None, [PACKAGE.name if node.level else "", node.module]))
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
     inside = {[*name.split("."), "__init__"][1] for name in names if name.split(".")[0] == PACKAGE.name}
     return {name if (PACKAGE / f"{name}.py").is_file() else "__init__" for name in inside}
+
+
+def tables(source: str) -> set[Path]:
+    """The tables of `data/` whose names are strings of Python source, as those that it reads are."""
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    names = {value for value in constants if isinstance(value, str) and value.endswith(".csv")}
+    return {path for path in (PACKAGE.parent / "data").glob("*.csv") if path.name in names}
 
 
 def checksum(paths: Iterable[Path]) -> str:

@@ -9,7 +9,7 @@ from conftest import is_a_sentence
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from codec_lib import pages
-from codec_lib.datasets import ROOT
+from codec_lib.datasets import NAMES, ROOT
 from codec_lib.errors import BadData
 from codec_lib.weight_files import WEIGHTS
 
@@ -151,6 +151,16 @@ def test_sources_and_weights_of_the_notebooks_exist(path):
     for name, digest in pages.weights(path.stem).items():
         assert (WEIGHTS / f"{name}.safetensors").is_file() and len(digest) == 64
     assert bool(pages.weights(path.stem)) == (path.stem in pages.WEIGHTS)
+
+
+def test_every_table_of_data_belongs_to_the_notebook_that_reads_it():
+    of = {
+        s: {p.name for p in pages.sources(pages.NOTEBOOKS / f"{s}.ipynb") if p.suffix == ".csv"} for s in pages.stems()
+    }
+    assert of["00_autoencoders"] == {"autoencoder_runs.csv", "seed_autoencoders.csv"}
+    assert "seed_numbers.csv" in of["05_evaluation"], "reproduction reads it"
+    manifests = {f"{name}.csv" for name in NAMES} | {"train.csv"}
+    assert set().union(*of.values()) == {path.name for path in (ROOT / "data").glob("*.csv")} - manifests
 
 
 def test_the_weights_of_a_notebook_are_those_it_loads():

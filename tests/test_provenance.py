@@ -29,12 +29,24 @@ def test_sources_see_every_form_of_import(tmp_path, monkeypatch):
         "__init__": "def load():\n    from codec_lib.e import f\n", "a": "import numpy as np, codec_lib.b\n",
         "b": "def f():\n    from codec_lib.c import g\n", "c": "from numpy import codec_lib\n", "d": "", "e": "",
         "g": "from codec_lib import b, d\n", "h": "import codec_lib as x\n", "i": "from codec_lib import load\n",
+        "j": "from . import b, load\n", "k": "def f():\n    from .d import g\n",
     }.items():  # fmt: skip
         (package / f"{name}.py").write_text(text)
     assert names("a") == {"a", "b", "c"}
     assert names("g") == {"b", "c", "d", "g"}
     assert names("h") == {"h", "__init__", "e"}
     assert names("i") == {"i", "__init__", "e"}
+    assert names("j") == {"j", "b", "c", "__init__", "e"}
+    assert names("k") == {"k", "d"}
+
+
+def test_tables_are_those_that_source_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "codec_lib")
+    (tmp_path / "data").mkdir()
+    for name in ("a.csv", "b.csv", "c.csv", "d.csv"):
+        (tmp_path / "data" / name).touch()
+    source = '"""Of data/c.csv."""\nread(ROOT / "data" / "a.csv")  # "d.csv"\ndef f(n="b.csv"):\n    return f"{n}.csv"'
+    assert {path.name for path in provenance.tables(source)} == {"a.csv", "b.csv"}
 
 
 @pytest.fixture
