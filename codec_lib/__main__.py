@@ -287,6 +287,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
     p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
+    p.add_argument(
+        "--last-lr", type=float, default=0.01, metavar="SHARE", help="learning rate at the end, as a share of --lr"
+    )
+    p.add_argument(
+        "--average", type=float, default=0.998, metavar="D", help="decay of the weights' average; 0: none is taken"
+    )
+    p.add_argument(
+        "--smallest-scale", type=float, default=0.5, metavar="S", help="pictures are scaled by S to 1 before cropping"
+    )
     p.add_argument("--optimiser", choices=("adam", "muon"), default="adam", help="muon: faster at equal steps")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument(
@@ -301,6 +310,11 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="take g_a and g_s from these weights, and the prior from --start",
+    )
+    p.add_argument(
+        "--random-start",
+        action="store_true",
+        help="begin at random, not as a classical transform coder (ae-resnet18: not from pretrained weights)",
     )
     p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")

@@ -43,6 +43,9 @@ class Settings:
     bits: int | None = None
     straight_through: bool = False
     optimiser: str = "adam"
+    last_lr: float = 0.01
+    smallest_scale: float = 0.5
+    random_start: bool = False
 
 
 def make_model(settings: Settings) -> models.Model | Autoencoder:
@@ -67,8 +70,8 @@ def make_model(settings: Settings) -> models.Model | Autoencoder:
 class Run:
     """The state of a training run: model, its running average, optimiser, step and clock."""
 
-    def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0):
-        self.settings, self.device, self.rank = settings, device, rank
+    def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0, world: int = 1):
+        self.settings, self.device, self.rank, self.world = settings, device, rank, world
         self.started_from: str | None = None
         self.transforms_from: str | None = None
         self.model = model.to(device)
@@ -121,8 +124,9 @@ class Run:
             if damaged:
                 raise ValueError(f"the checksum of {damaged} does not fit")
             state = torch.load(path, map_location=self.device, weights_only=True)
-            saved = state["settings"]
-            changed = [k for k, v in asdict(self.settings).items() if saved.get(k, v) != v and k not in LENGTHS]
+            wanted = asdict(self.settings)
+            saved = asdict(Settings(self.settings.model, self.settings.lmbda)) | state["settings"]  # of older versions
+            changed = [k for k, v in wanted.items() if saved[k] != v and k not in LENGTHS]
             if not changed:
                 self.model.load_state_dict(state["model"])
                 self.average.load_state_dict(state["average"])
@@ -134,7 +138,7 @@ class Run:
         except Exception as error:  # torch raises many kinds on damaged files
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
         if changed:
-            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved.get(changed[0])}).")
+            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:

@@ -163,7 +163,9 @@ def train(
         torch.manual_seed(settings.seed)
         model = make_model(settings)
         _check(settings, model)
-        run = Run(settings, model.to(memory_format=torch.channels_last), device, rank)
+        if settings.random_start and source is not None:
+            raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")
+        run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
         if resume:
             run.load(out)
         elif (out / CHECKPOINT).exists():
@@ -174,7 +176,7 @@ def train(
             run.dtype = agreed[0]
         training, validation = datasets.split(datasets.open_pictures(settings.dataset))
         steps, seconds = _length(settings, len(training), world)
-        crops = datasets.RandomCrops(training, settings.crop, settings.seed, progress=progress)
+        crops = datasets.RandomCrops(training, settings.crop, settings.seed, settings.smallest_scale, progress)
         fixed = datasets.centre_crops(validation, settings.crop)
         if not resume:
             _start(run, crops, source, transforms)
@@ -191,6 +193,12 @@ def _check(settings: Settings, model: nn.Module) -> None:
     wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
     if wrong:
         raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
+    if not 0 <= settings.last_lr <= 1:
+        raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
+    if not 0 <= settings.average < 1:
+        raise Unsupported(f"The decay of the average must be at least 0 and below 1, not {settings.average}.")
+    if not 0 < settings.smallest_scale <= 1:
+        raise Unsupported(f"The smallest scale must be above 0 and at most 1, not {settings.smallest_scale}.")
     if not 0 <= settings.seed < 2**31:
         raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:
@@ -223,7 +231,7 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, trans
         sample = sample.to(run.device).float() / 255
         if source is not None:
             initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
-        else:
+        elif not settings.random_start:
             initialisation.initialise(run.model, sample, settings.lmbda)
         if transforms is not None:
             run.transforms_from = _name(transforms)
@@ -234,7 +242,7 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, trans
 def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
     if source is not None:
         run.model.load_state_dict(source.network.state_dict())
-    elif isinstance(run.model, ResNet18):
+    elif isinstance(run.model, ResNet18) and not run.settings.random_start:
         reason = run.model.fetch_pretrained()
         run.started_from = run.model.SOURCE if reason is None else None
         if reason and run.rank == 0:
@@ -296,7 +304,7 @@ def _loop(
         while (done := _progress(run, steps, seconds, world)) < 1 and not interrupted:
             begin = time.monotonic()
             for group in run.optimiser.param_groups:
-                group["lr"] = group["peak"] * learning_rate(done)
+                group["lr"] = group["peak"] * learning_rate(done, last=settings.last_lr)
             torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
             x = next(batches).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):

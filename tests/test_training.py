@@ -152,6 +152,32 @@ def test_a_start_near_the_klt_beats_a_random_one(settings, tmp_path, monkeypatch
     assert fitted.rows[0]["val_loss"] < 0.5 * random.rows[0]["val_loss"]
 
 
+def test_a_random_start_is_torch_s(settings, tmp_path):
+    run = go(settings(steps=1, lr=1e-12, random_start=True), tmp_path)
+    torch.manual_seed(0)
+    for name, value in models.make("factorized", "tiny", 0.025).state_dict().items():
+        torch.testing.assert_close(run.model.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_a_random_start_is_no_start_from_weights(settings, tiny_codecs, tmp_path):
+    with pytest.raises(Unsupported, match="leave --random-start out") as error:
+        go(settings(random_start=True), tmp_path / "out", source=tiny_codecs[0])
+    assert_is_a_sentence(error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_an_average_the_last_weights_are_kept(settings, random_start, tmp_path):
+    run = go(settings(average=0.0), tmp_path)
+    assert identical(run.average.state_dict(), run.model.state_dict())
+
+
+def test_the_smallest_scale_reaches_the_crops(settings, random_start, tmp_path, monkeypatch):
+    made, crops = [], datasets.RandomCrops
+    monkeypatch.setattr(datasets, "RandomCrops", lambda *a: made.append(crops(*a)) or made[-1])
+    go(settings(steps=1, smallest_scale=0.75), tmp_path)
+    assert [one.smallest for one in made] == [0.75]
+
+
 def test_the_seed_decides_the_weights(settings, tmp_path):
     with_seed = {}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -314,6 +340,15 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth():
     assert falling == sorted(falling, reverse=True)
 
 
+def test_the_learning_rate_can_stay_or_fall_to_nothing(settings, tmp_path, monkeypatch):
+    assert {training.learning_rate(k / 100, last=1.0) for k in range(3, 101)} == {1.0}
+    assert training.learning_rate(1.0, last=0.0) == 0.0
+    seen = []
+    monkeypatch.setattr(Run, "update_average", lambda run: seen.append(run.optimiser.param_groups[0]["lr"]))
+    go(settings(last_lr=1.0, random_start=True), tmp_path)
+    assert seen == [1e-5, *[1e-3] * 5]
+
+
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_every_parameter_is_in_one_group(preset):
     model = models.make("factorized", preset, 0.0067)
@@ -452,7 +487,8 @@ def finished(folder, tmp_path_factory) -> Path:
     [
         ({"lmbda": 0.013}, "0.025"), ({"batch_size": 3}, "2"), ({"crop": 64}, "32"), ({"lr": 1e-4}, "0.001"),
         ({"seed": 1}, "0"), ({"precision": "bfloat16"}, "float32"), ({"dataset": "embedded"}, ""),
-        ({"preset": "compact"}, "tiny"),
+        ({"preset": "compact"}, "tiny"), ({"last_lr": 1.0}, "0.01"), ({"average": 0.5}, "0.998"),
+        ({"smallest_scale": 1.0}, "0.5"), ({"random_start": True}, "False"),
     ],
 )  # fmt: skip
 def test_resume_refuses_other_settings(settings, finished, change, was):
@@ -462,6 +498,16 @@ def test_resume_refuses_other_settings(settings, finished, change, was):
     assert_is_a_sentence(error)
     assert was in str(error.value)
     assert (finished / CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_of_before_a_setting_was_there_is_one_of_its_default(settings, finished, tmp_path):
+    state = checkpoint(finished)
+    for name in ("last_lr", "smallest_scale", "random_start", "optimiser"):
+        del state["settings"][name]
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(BadData, match=r"another last_lr \(0\.01\)"):
+        go(settings(last_lr=1.0), tmp_path, resume=True)
+    assert go(settings(steps=2), tmp_path, resume=True).step == 2
 
 
 def test_resume_needs_a_checkpoint(settings, tmp_path):
@@ -561,6 +607,9 @@ def test_a_run_by_the_clock(settings, random_start, tmp_path):
         ({"seed": -1}, "seed"), ({"seed": 2**31}, "seed"),
         ({"precision": "float8"}, "precision"), ({"model": "jpeg"}, "no model"), ({"preset": "huge"}, "no preset"),
         ({"dataset": "kodak"}, "testing only"),
+        ({"last_lr": -0.1}, "last learning rate"), ({"last_lr": 1.5}, "share of the highest"),
+        ({"last_lr": math.nan}, "0 to 1"), ({"average": 1.0}, "below 1"), ({"average": -0.1}, "average"),
+        ({"smallest_scale": 0.0}, "above 0"), ({"smallest_scale": 1.1}, "at most 1"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(settings, tmp_path, change, word):
