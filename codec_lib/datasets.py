@@ -28,6 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 NAMES = ("embedded", "kodak", "train")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+LICENCES = {
+    "embedded": "Photographs inside scikit-image and scikit-learn, each under the licence that its package tells.",
+    "train": "ImageNet sample images and BSDS500, for research use under their owners' terms.",
+}
+"""Of the named data sets that can be trained on."""
+
 _KODAK_ADDRESS = "http://r0k.us/graphics/kodak/kodak/"
 
 

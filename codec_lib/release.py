@@ -14,18 +14,18 @@ from pathlib import Path
 
 import torch
 
-from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, weight_files
+from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, provenance, weight_files
 from codec_lib.autoencoders import Autoencoder
 from codec_lib.errors import BadData, CodecError
 from codec_lib.files import write_bytes
-from codec_lib.runs import Run
+from codec_lib.runs import LENGTHS, Run, Settings
 
 
 def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
     """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
 
-    The card tells the settings, the compute, the versions, the last validation, and bpp and PSNR on
-    Kodak from files, where Kodak is on this machine.
+    The card tells the settings, the pictures and their licence, the compute, the versions, the last validation,
+    and bpp and PSNR on Kodak from files, where Kodak is on this machine.
 
     Args:
         run: the finished run.
@@ -47,11 +47,14 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         **{k: v for k, v in asdict(settings).items() if k not in _MEASURED and v is not None},
         "steps": run.step,
         "minutes": round(run.seconds / 60, 1),
+        "length": next(name for name in LENGTHS if getattr(settings, name) is not None),
         "precision": str(run.dtype).removeprefix("torch."),
         "started_from": run.started_from,
         **({"transforms": run.transforms_from} if run.transforms_from else {}),
+        "corpus": corpus(settings.dataset),
         "before": _history(source_cards),
         "device": _device(run.device),
+        "processes": run.world,
         "versions": {"codec_lib": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "parameters": sum(p.numel() for p in frozen.network.parameters()),
@@ -84,9 +87,10 @@ _MEASURED = ("steps", "epochs", "minutes", "precision")
 """Settings in whose place the card tells what became of them."""
 
 _STAGE = (
-    "name", "lmbda", "bits", "straight_through", "dataset", "batch_size", "crop", "lr", "seed", "average",
-    "optimiser", "prior_only", "steps", "minutes", "precision", "device", "started_from", "transforms", "digest",
+    "name", *(name for name in Settings.__dataclass_fields__ if name not in _MEASURED), *_MEASURED, "length",
+    "device", "processes", "corpus", "started_from", "transforms", "digest",
 )  # fmt: skip
+"""What decided a run and what came of it; `recipe` repeats runs from this."""
 
 
 def _history(cards: Iterable[dict]) -> list[dict]:
@@ -96,6 +100,15 @@ def _history(cards: Iterable[dict]) -> list[dict]:
         stages = [{name: run[name] for name in _STAGE if name in run} for run in (*card.get("before", []), card)]
         history += [stage for stage in stages if stage not in history]
     return history
+
+
+def corpus(dataset: str | Path) -> dict[str, str | int]:
+    """Name, number of pictures, checksum (of the manifest, or of a folder's pictures) and licence of a data set."""
+    if str(dataset) in datasets.NAMES:
+        count, licence = len(datasets.manifest(str(dataset))), datasets.LICENCES[str(dataset)]
+    else:
+        count, licence = len(datasets.open_pictures(dataset)), "Pictures of a folder; their owners' terms hold."
+    return provenance.of_data(dataset) | {"pictures": count, "licence": licence}
 
 
 def _kodak(frozen: weight_files.AnyCodec, progress: bool) -> dict | None:

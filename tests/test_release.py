@@ -1,5 +1,6 @@
 """A released run: a weight file that reads back, and a card that tells the truth about it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from codec_lib.training import train
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
-    "minutes", "precision", "optimiser", "prior_only", "straight_through", "started_from", "before", "device",
-    "versions", "date", "parameters", "digest", "validation", "loss_curve", "kodak",
+    "minutes", "precision", "optimiser", "prior_only", "straight_through", "last_lr", "smallest_scale", "random_start",
+    "length", "started_from", "corpus", "before", "device", "processes", "versions", "date", "parameters", "digest",
+    "validation", "loss_curve", "kodak",
 }  # fmt: skip
 
 
@@ -60,7 +62,7 @@ def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
     known = {
         "name": name, "model": run.settings.model, "preset": "tiny", "lmbda": 0.013, "seed": 7, "steps": 2,
         "batch_size": 2, "crop": 32, "precision": "float32", "started_from": None, "kodak": None,
-        "prior_only": False, "before": [],
+        "prior_only": False, "before": [], "length": "steps", "processes": 1,
         "dataset": run.settings.dataset, "validation": run.rows[-1], "minutes": round(run.seconds / 60, 1),
     }  # fmt: skip
     assert card == card | known
@@ -138,6 +140,41 @@ def test_weights_are_published_with_their_cards(run, no_kodak, tmp_path, capsys)
 def test_a_card_reads_back(run, no_kodak, tmp_path):
     _, card = release.release(run, tmp_path, progress=False)
     assert release.read_card(run.settings.model, "tiny", 2, tmp_path) == card
+
+
+def test_the_card_tells_the_pictures_and_their_licence(run, no_kodak, tmp_path):
+    _, card = release.release(run, tmp_path, progress=False)
+    folder = Path(run.settings.dataset)
+    total = hashlib.sha256()
+    for k in range(2):
+        total.update(f"{k}.png {hashlib.sha256((folder / f'{k}.png').read_bytes()).hexdigest()}\n".encode())
+    licence = "Pictures of a folder; their owners' terms hold."
+    assert card["corpus"] == {
+        "name": folder.name, "sha256": total.hexdigest(), "pictures": 2, "licence": licence
+    }  # fmt: skip
+
+
+def test_a_named_corpus_is_known_by_its_manifest():
+    manifest = datasets.ROOT / "data" / "train.csv"
+    line = f"train.csv {hashlib.sha256(manifest.read_bytes()).hexdigest()}\n"
+    corpus = release.corpus("train")
+    assert corpus["sha256"] == hashlib.sha256(line.encode()).hexdigest()
+    assert (corpus["name"], corpus["pictures"]) == ("train", 1277)
+    assert "research" in corpus["licence"]
+
+
+CARDS = sorted(weight_files.WEIGHTS.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_the_cards_at_hand_tell_what_decided_the_run(path):
+    card = release.read_card_of(path)
+    assert card["digest"] == weight_files.read(path.with_suffix(".safetensors")).digest.hex()
+    for stage in (*card.get("before", []), card):
+        assert {"name", "lmbda", "dataset", "seed", "steps", "device", "started_from", "digest"} <= set(stage)
+        if "length" in stage:  # those made before tell less
+            assert set(Settings.__dataclass_fields__) - {"epochs", "bits"} <= set(stage)
+            assert stage["corpus"] == release.corpus(stage["dataset"])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
