@@ -18,7 +18,7 @@ READS = {
     "00_autoencoders": [name for name in WEIGHTS if name not in FOUR or name.startswith("factorized")] + ["jpeg"],
     "05_evaluation": [*FOUR, *TORCHAC, *measurements.CLASSICAL, measurements.TIMES],
 }
-AFTER = {"05_evaluation": ["build/report/00_autoencoders.html"]}  # it compares the tables of notebook 00, too
+AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive"]
 
 
@@ -63,9 +63,15 @@ rule times:
 
 rule notebook:
     input: for_notebook
-    output: "build/report/{stem}.html"
+    output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.pages {wildcards.stem} --dataset {DATASET} --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.pages {wildcards.stem} --only execution --dataset {DATASET} --measured build/measured"
+
+
+rule page:
+    input: "build/report/{stem}.ipynb", code("pages")
+    output: "build/report/{stem}.html"
+    shell: "python -m codec_lib.pages {wildcards.stem} --only page"
 
 
 rule index:

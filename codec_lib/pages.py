@@ -1,6 +1,7 @@
 """One notebook of the report: executed, its figures and tables put in place with their record, and its page.
 
     python -m codec_lib.pages 05_evaluation --dataset kodak --measured build/measured
+    python -m codec_lib.pages 05_evaluation --only page
     python -m codec_lib.pages index --dataset kodak
 
 A page stands alone (`webpage`), its figures drawn once more, as SVG. What is executed draws into a folder of its own;
@@ -37,8 +38,8 @@ MAIN, MAIN_FIGURES = "05_evaluation", ("05_rate_distortion", "05_comparison_most
 """The notebook whose figures the index shows, and their names without the data set's."""
 
 
-def build(stem: str, dataset: str, measured: str = "") -> Path:
-    """Execute a notebook on a data set; replace its figures and tables; write its page.
+def execute(stem: str, dataset: str, measured: str = "") -> Path:
+    """Execute a notebook on a data set; replace its figures and tables.
 
     Args:
         stem: name of a file in `notebooks/`, without its suffix.
@@ -46,7 +47,7 @@ def build(stem: str, dataset: str, measured: str = "") -> Path:
         measured: folder of measurements to read (`measurements`); empty to measure now.
 
     Returns:
-        The page, `build/report/STEM.html`; the executed notebook lies beside it.
+        The executed notebook, `build/report/STEM.ipynb`.
 
     Raises:
         PapermillExecutionError: a cell failed.
@@ -67,7 +68,7 @@ def build(stem: str, dataset: str, measured: str = "") -> Path:
     )  # fmt: skip
     name = stem + (f".{Path(dataset).name}" if "dataset" in known else "")
     publish(scratch, FIGURES, name, {"notebook": notebook.name} | made_from)
-    return write_page(stem)
+    return executed
 
 
 def stems() -> list[str]:
@@ -115,11 +116,16 @@ def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:
 
 
 def write_page(stem: str) -> Path:
-    """`build/report/STEM.html` from the executed notebook beside it."""
+    """`build/report/STEM.html` from the executed notebook beside it.
+
+    Raises:
+        BadData: it was not executed.
+    """
+    body = webpage.body(_executed(stem))
     footer = f"{stem}.ipynb, executed by papermill. What it was made from: figures/{stem}*.json."
     links = {"index.html": "report"} | {f"{other}.html": other[:2] for other in stems() if other != stem}
     path = OUT / f"{stem}.html"
-    write_bytes(path, webpage.page(title(stem), webpage.body(_executed(stem)), footer, links).encode())
+    write_bytes(path, webpage.page(title(stem), body, footer, links).encode())
     return path
 
 
@@ -129,7 +135,10 @@ def title(stem: str) -> str:
 
 
 def _executed(stem: str) -> nbformat.NotebookNode:
-    return nbformat.read(OUT / f"{stem}.ipynb", as_version=4)
+    path = OUT / f"{stem}.ipynb"
+    if not path.is_file():
+        raise BadData(f"The notebook {stem} was not executed; its page is made of {path}, which is not there.")
+    return nbformat.read(path, as_version=4)
 
 
 def write_index(dataset: str) -> Path:
@@ -156,13 +165,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, 1 if a cell failed, or 2; after one sentence on stderr."""
     parser = argparse.ArgumentParser(prog="python -m codec_lib.pages", description=__doc__.splitlines()[0])
     parser.add_argument("notebook", help=f"{', '.join(stems())}, or index")
+    parser.add_argument(
+        "--only", choices=("execution", "page"), help="execute it, or make its page of what was executed"
+    )
     parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
     parser.add_argument("--measured", default="", help="folder of measurements; without it all is measured now")
     args = parser.parse_args(arguments)
     try:
         OUT.mkdir(parents=True, exist_ok=True)
-        print(write_index(args.dataset) if args.notebook == "index" else
-              build(args.notebook, args.dataset, args.measured))  # fmt: skip
+        if args.notebook == "index":
+            print(write_index(args.dataset))
+            return 0
+        if args.only != "page":
+            print(execute(args.notebook, args.dataset, args.measured))
+        if args.only != "execution":
+            print(write_page(args.notebook))
     except PapermillExecutionError as error:
         print(f"codec_lib: a notebook failed, cell {error.cell_index}: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1

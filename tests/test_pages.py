@@ -55,7 +55,9 @@ def files(place):
 class TestExecution:
     def test_a_notebook_becomes_a_page_its_figures_and_their_record(self, place, capsys):
         notebook(place, "07_a", DRAWS)
-        assert pages.main(["07_a", "--dataset", "embedded"]) == 0
+        assert pages.main(["07_a", "--dataset", "embedded", "--only", "execution"]) == 0
+        assert not (place / "out" / "07_a.html").exists()
+        assert pages.main(["07_a", "--only", "page"]) == 0
         assert "on embedded" in (place / "out" / "07_a.html").read_text()
         assert files(place) == ["07_a.embedded.json", "07_a_embedded.csv", "07_always.csv"]
         record = json.loads((place / "figures" / "07_a.embedded.json").read_text())
@@ -68,7 +70,7 @@ class TestExecution:
 
     def test_figures_are_png_in_place_and_drawings_in_the_page(self, place):
         notebook(place, "07_a", PLOTS)
-        pages.build("07_a", "embedded")
+        assert pages.main(["07_a"]) == 0
         assert files(place) == ["07_a.embedded.json", "07_rate_embedded.png"]
         page = (place / "out" / "07_a.html").read_text()
         assert page.count("<img") == page.count('src="data:image/svg+xml,') == 1
@@ -85,10 +87,19 @@ class TestExecution:
         assert not (place / "out" / "07_a.html").exists()
 
 
+def test_a_page_is_made_of_what_was_executed(place, capsys):
+    notebook(place, "07_a")
+    assert pages.main(["07_a", "--only", "page"]) == 2
+    assert "07_a was not executed" in capsys.readouterr().err
+    nbformat.write(new_notebook(cells=[new_markdown_cell("executed before")]), place / "out" / "07_a.ipynb")
+    assert pages.main(["07_a", "--only", "page"]) == 0
+    assert "executed before" in (place / "out" / "07_a.html").read_text()
+
+
 def test_an_unknown_notebook_is_one_sentence(place, capsys):
     assert pages.main(["08_none"]) == 2
     with pytest.raises(BadData) as caught:
-        pages.build("08_none", "embedded")
+        pages.execute("08_none", "embedded")
     assert is_a_sentence(caught.value)
 
 
