@@ -166,6 +166,7 @@ def _words(svg: str) -> list[str]:
     """
     texts = [html.unescape(text.strip()) for text in re.findall(r"<!--(.*?)-->", svg, re.S)]
     texts = [re.sub(r"\\(hat|tilde)\{(.)\}", r"\2 \1", text) for text in texts if r"\mathdefault" not in text]
+    texts = [text.replace(r"\lfloor ", "⌊").replace(r"\rceil", "⌉") for text in texts]
     plain = (re.sub(r"\\,|\\mathcal|[$\\{}]", "", text) for text in texts)
     return list(dict.fromkeys(text for text in plain if not re.fullmatch(r"[-−+]?[\d.]*", text)))
 

@@ -121,13 +121,21 @@ def test_every_formula_of_the_notebooks_is_understood(path):
 
 
 def test_a_figure_is_embedded_with_a_caption_and_its_words():
-    words = "PSNR [dB]", r"$\hat{y}$", "a &amp; b", "JPEG", "JPEG", r"$\mathcal{N}(0,\sigma^2)$"
+    words = (
+        "PSNR [dB]",
+        r"$\hat{y}$",
+        "a &amp; b",
+        "JPEG",
+        "JPEG",
+        r"$\mathcal{N}(0,\sigma^2)$",
+        r"$s=\lfloor y-\mu\rceil$",
+    )
     picture = svg("05_rate &amp; more", "0.5", "−1", r"$\mathdefault{10^{0}}$", *words)
     page = page_of(new_markdown_cell("# One\n\n## With `code` and $x$\n\n```\n# no heading\n```"), drawn(picture))
     (image,) = re.findall(r"<img[^>]*>", page)
     source, alt = re.search(r'src="data:image/svg\+xml,([^"]*)"', image)[1], re.search(r'alt="([^"]*)"', image)[1]
     assert unquote(unescape(source)) == picture["image/svg+xml"]
-    assert unescape(alt) == "With code and x; in the figure: PSNR [dB], y hat, a & b, JPEG, N(0,sigma^2)"
+    assert unescape(alt) == "With code and x; in the figure: PSNR [dB], y hat, a & b, JPEG, N(0,sigma^2), s=⌊y-mu⌉"
     caption = "<figcaption>Figure 1. With code and x <code>05_rate &amp; more</code></figcaption>"
     assert f"{image}{caption}</figure>" in page and "&lt;Figure" not in page
 
