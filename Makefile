@@ -1,5 +1,6 @@
 # Every target makes what it needs; `make report` or `make test` is all that has to be typed after a clone.
 # JOBS processes of one thread each run the tests; the report takes all cores, or `--jobs` of codec_lib.report.
+# A run of `make train` has as many threads as its card tells, and goes on where an earlier call was interrupted.
 
 PYTHON ?= python3
 JOBS   ?= 2
@@ -11,7 +12,7 @@ RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lab lint clean distclean
+.PHONY: help report test train lab lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +27,9 @@ test: $(STAMP) ## run the tests of the package, then execute the notebooks and c
 	@echo "test: the notebooks (notebooks/, by nbval)"
 	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
 	    --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+
+train: $(STAMP) ## repeat the runs behind data/weights; MINUTES=60 stops then, NAMES="..." chooses weights
+	@$(RUN) $(BIN)/python -m codec_lib.recipe $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAMES),--names $(NAMES))
 
 lab: $(STAMP) ## open JupyterLab on notebooks/
 	@$(RUN) $(BIN)/python -m jupyterlab --notebook-dir notebooks

@@ -48,6 +48,18 @@ class Settings:
     random_start: bool = False
 
 
+def options(settings: Settings) -> list[str]:
+    """The options of `train` that give these settings, with none left to its defaults."""
+    given = []
+    for name, value in asdict(settings).items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            given.append(option)
+        elif value is not None and value is not False:
+            given += [option, str(value)]
+    return given
+
+
 def make_model(settings: Settings) -> models.Model | Autoencoder:
     """A fresh model, or an autoencoder, of the sizes that the settings tell.
 

@@ -223,6 +223,15 @@ def pictures(tmp_path, photo) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiles(tmp_path_factory, photo) -> Path:
+    """A folder of three pictures large enough for crops of 128. Leave it as it is."""
+    folder = tmp_path_factory.mktemp("tiles")
+    for k in range(3):
+        Image.fromarray(np.tile(photo, (2, 2, 1))[k:]).save(folder / f"{k}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def large_and_small(tmp_path_factory, photo) -> list[Path]:
     """One picture large enough for MS-SSIM and one that is not, neither a multiple of 16. Leave them as they are."""
     folder = tmp_path_factory.mktemp("large_and_small")

@@ -46,6 +46,8 @@ LAYERS = {
     "evaluation": 10,
     "provenance": 4,
     "measurements": 11,
+    "ablations": 11,
+    "recipe": 12,
     "release": 11,
     "plotting": 10,
     "drawing": 11,

@@ -248,16 +248,6 @@ def test_evaluate_measures_all_that_there_are_by_default(run, pictures, tmp_path
 # --- train ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tiles(tmp_path, photo) -> Path:
-    """A folder of pictures large enough for crops of 128."""
-    folder = tmp_path / "tiles"
-    folder.mkdir()
-    for k in range(3):
-        Image.fromarray(np.tile(photo, (2, 2, 1))[k:]).save(folder / f"{k}.png")
-    return folder
-
-
 SHORT = "train --preset tiny --batch-size 2 --precision float32 --quiet --steps 2"
 
 
