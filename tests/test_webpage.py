@@ -51,6 +51,16 @@ def test_a_page_stands_alone():
     assert "<math" in page and "hello" in page
 
 
+def test_a_page_tells_the_parameters_but_not_the_folders_of_the_machine():
+    source = '# Parameters\ndataset = "kodak"\nfigures = "/home/me/scratch"\nmeasured = "build/measured"\n'
+    injected = new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    page = page_of(injected, new_code_cell('figures = "a"'))
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "dataset = &quot;kodak&quot;" in text or 'dataset = "kodak"' in unescape(text)
+    assert "scratch" not in text and "measured" not in text
+    assert 'figures = "a"' in unescape(text)
+
+
 def test_a_page_says_what_it_is_and_links_to_others():
     page = webpage.page("a < b", "<p>c</p>", "<i>d</i>", {"index.html": "report & all"})
     assert "<title>a &lt; b</title>" in page and "<main><p>c</p></main><footer><i>d</i></footer>" in page
