@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codec_lib import classical, datasets, evaluation, images, models, provenance, tables, timing, weight_files
-from codec_lib.errors import CodecError, Unsupported
+from codec_lib.errors import Unsupported, exit_status
 from codec_lib.tables import Row
 from codec_lib.weight_files import AnyCodec
 
@@ -119,19 +119,18 @@ def _codec(name: str) -> tuple[AnyCodec, str | None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line, see above; 0, or 2 after one sentence on stderr."""
+    """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m codec_lib.measurements", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help="weights (MODEL-PRESET-qQ[.CODER]), a codec, or times")
     parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
     parser.add_argument("--folder", default="build/measured", help="where to keep them (default: build/measured)")
     args = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         for name in args.names:
             print(keep(name, args.dataset, args.folder))
-    except CodecError as error:
-        print(f"codec_lib: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 
 from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, provenance, weight_files
 from codec_lib.autoencoders import Autoencoder
-from codec_lib.errors import BadData, CodecError
+from codec_lib.errors import BadData, exit_status
 from codec_lib.files import write_bytes
 from codec_lib.runs import LENGTHS, Run, Settings
 
@@ -149,7 +149,7 @@ def read_card_of(weights: Path) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line, see above; 0, or 2 after one sentence on stderr."""
+    """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m codec_lib.release",
         description="Put trained weights and their cards where the other commands find them.",
@@ -159,14 +159,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--to", type=Path, default=weight_files.WEIGHTS, metavar="DIR", help="folder of weight files")
     args = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         for path in args.weights:
             target = publish(path, args.to)
             print(f"{target}: {target.stat().st_size:,} bytes")
-    except CodecError as error:
-        print(f"codec_lib: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":
