@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from codec_lib import measurements, pages, provenance
+from codec_lib import execution, measurements, provenance
 from codec_lib.datasets import NAMES, ROOT
 
 DATASET = config.get("dataset", "kodak")
@@ -28,9 +28,10 @@ def code(*modules):
 
 def for_notebook(wildcards):
     notebook = Path("notebooks") / f"{wildcards.stem}.ipynb"
-    own = [path.relative_to(ROOT) for path in pages.sources(ROOT / notebook)]
-    weights = [f"data/weights/{name}.{kind}" for name in pages.weights(wildcards.stem) for kind in ("safetensors", "json")]
-    return [*own, *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
+    own = [path.relative_to(ROOT) for path in execution.sources(ROOT / notebook)]
+    cards = [path.relative_to(ROOT) for path in execution.cards(wildcards.stem)]
+    weights = [*cards, *(path.with_suffix(".safetensors") for path in cards)]
+    return [*own, *code("execution"), *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
 
 
 wildcard_constraints:
@@ -75,6 +76,6 @@ rule page:
 
 
 rule index:
-    input: expand("build/report/{stem}.html", stem=pages.stems()), code("pages")
+    input: expand("build/report/{stem}.html", stem=execution.stems()), code("pages")
     output: "build/report/index.html"
     shell: "python -m codec_lib.pages index --dataset {DATASET}"

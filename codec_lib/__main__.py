@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from codec_lib.command_line import Parser, exit_status, say
 from codec_lib.errors import BadData, CodecError, Unsupported
 
 MODELS = ("factorized", "hyperprior", "joint", "checkerboard")
@@ -18,31 +19,12 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
 """These five repeat what stands in modules that take seconds to import; --help should not."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        _say(f"{message[0].upper()}{message[1:]}; try '{self.prog} --help'.")
-        self.exit(2)
-
-
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Names the defaults that there are, but no "(default: None)"."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         nothing = action.default is None or action.default is False
         return action.help if nothing else super()._get_help_string(action)
-
-
-def _say(message: str) -> None:
-    """One line on stderr, even where a file's name holds a line break."""
-    print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
-
-
-def _settle_stdout() -> None:
-    """Drop what cannot be printed, or Python would complain of it once more at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_output(path: Path, *inputs: Path) -> None:
@@ -91,7 +73,7 @@ def encode(args: argparse.Namespace) -> None:
     data = frozen.encode(pixels, coder or frozen.coders[0], **options)
     files.write_bytes(args.output, data)
     for note in notes:
-        _say(f"{args.input}: {note}.")
+        say(f"{args.input}: {note}.")
     height, width = pixels.shape[:2]
     print(f"{args.output}: {width}x{height}, {len(data):,} bytes, {metrics.bpp(len(data), pixels):.3f} bpp")
 
@@ -156,6 +138,8 @@ def train(args: argparse.Namespace) -> None:
     transforms = origins.get("transforms")
     if transforms is not None and (args.start is None or args.model in AUTOENCODERS):
         raise Unsupported("--transforms needs --start, whose prior goes with them; autoencoders have none.")
+    if transforms is not None and origins["start"].model != args.model:
+        raise Unsupported(f"--transforms needs a --start that holds the prior of a {args.model} model.")
     if transforms is not None and transforms.lmbda != settings.lmbda:
         raise Unsupported(
             f"The transforms of {args.transforms} are for lmbda {transforms.lmbda}, not {settings.lmbda}."
@@ -218,7 +202,7 @@ def data(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = _Parser(prog="python -m codec_lib", description="Learned image compression as real files.")
+    top = Parser(prog="python -m codec_lib", description="Learned image compression as real files.")
     all_models = f"one of {', '.join(MODELS)}, or an autoencoder: {', '.join(AUTOENCODERS)}"
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -339,31 +323,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; 0, or 2 after one sentence on stderr."""
+    """Run a command; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
     args = parser().parse_args(arguments)
-    try:
-        args.function(args)
-        sys.stdout.flush()
-    except CodecError as error:
-        _say(str(error))
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        ours = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
-        if not ours:  # torch raises RuntimeError
-            raise
-        _say("There is not enough memory for this.")
-        return 2
-    except BrokenPipeError:  # the reader of our output has gone
-        _settle_stdout()
-        return 0
-    except OSError as error:
-        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
-        _settle_stdout()
-        return 2
-    except KeyboardInterrupt as error:
-        _say(f"Interrupted. {error}".rstrip())
-        return 130
-    return 0
+    return exit_status(lambda: args.function(args))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Every variant trains a hyperprior from no weights. It is judged by the loss of i
 the training pictures, the same crops for all. Nothing else should run meanwhile: the clock decides the steps.
 """
 
-import argparse
 import shlex
 import sys
 import tempfile
@@ -18,7 +17,8 @@ import torch
 from tqdm.auto import tqdm
 
 from codec_lib import datasets, tables, training
-from codec_lib.errors import BadData, Unsupported, exit_status
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import BadData, Unsupported
 from codec_lib.runs import Settings, options
 from codec_lib.tables import Row
 
@@ -59,7 +59,7 @@ def measure(
 ) -> list[Row]:
     """Train what the table at `path` lacks, and write it anew after each variant.
 
-    A variant that is in the table already, by the same settings, is kept.
+    A variant that is in the table already is kept.
 
     Args:
         path: CSV file with `COLUMNS`, made if need be.
@@ -72,7 +72,7 @@ def measure(
 
     Raises:
         Unsupported: there is no such variant.
-        BadData: the folder of the table is absent, or there are no pictures.
+        BadData: the folder of the table is absent, or the table is by other settings, or there are no pictures.
         KeyboardInterrupt: Ctrl-C; what is finished is in the table.
     """
     wanted = ["base", *names]
@@ -83,9 +83,12 @@ def measure(
         raise BadData(f"The output folder {path.parent} does not exist.")
     settings = {name: replace(base, **variant.change) for name, variant in VARIANTS.items()}
     kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
-    rows = {
-        name: kept[name] for name in VARIANTS if name in kept and kept[name].get("options") == _options(settings[name])
-    }
+    other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]
+    if other:
+        raise BadData(
+            f"The table {path} has variant '{other[0]}' by other settings; choose another file, or remove it."
+        )
+    rows = {name: kept[name] for name in VARIANTS if name in kept}
     missing = [name for name in VARIANTS if name in wanted and name not in rows]
     bar = tqdm(missing, unit="variant", disable=not progress)
     for name in bar:
@@ -119,7 +122,7 @@ def _trained(settings: Settings, base: Settings, progress: bool) -> Row:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m codec_lib.ablations", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.ablations", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=BASE.minutes, metavar="T", help="of each variant (default: 3)")
     parser.add_argument("--csv", type=Path, default=Path("data", "ablations.csv"), metavar="FILE", help="the table")
     parser.add_argument("--names", nargs="+", default=list(VARIANTS), metavar="NAME", help="variants (default: all)")

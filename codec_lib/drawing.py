@@ -180,7 +180,7 @@ def _place(graph: Graph, sizes: dict[str, tuple[float, float]], top: float) -> t
     for name, node in nodes.items():
         if node.to_column is None:
             widths[node.column] = max(widths.get(node.column, 0), sizes[name][0])
-    gap = (_WIDTH - 2 * _MARGIN - sum(widths.values())) / (len(widths) - 1)
+    gap = (_WIDTH - 2 * _MARGIN - sum(widths.values())) / max(1, len(widths) - 1)
     gap = max(gap, _SMALLEST_GAP)
     columns, x = {}, _MARGIN
     for column in sorted(widths):
@@ -283,7 +283,7 @@ def _draw_frames(axis: Axes, frames: list[list[_Box]], title: str) -> None:
 def _draw_legend(axis: Axes, names: dict[str, str], width: float, y: float) -> None:
     size, swatch = _FONT - 2, 0.4
     lengths = [swatch + _extent(axis.figure, name, size)[0] for name in names.values()]
-    gap = min(0.35, (width - 2 * _MARGIN - sum(lengths)) / (len(lengths) - 1))
+    gap = min(0.35, (width - 2 * _MARGIN - sum(lengths)) / max(1, len(lengths) - 1))
     x = (width - sum(lengths) - gap * (len(lengths) - 1)) / 2
     for (kind, name), length in zip(names.items(), lengths, strict=True):
         for patch in _shape(kind, _Box(x + 0.16, y, 0.32, 0.2)):

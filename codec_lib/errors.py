@@ -3,9 +3,6 @@
 The command line prints the message of any `CodecError` as one sentence and exits with status 2.
 """
 
-import sys
-from collections.abc import Callable
-
 
 class CodecError(Exception):
     """Base of all errors that Codecbook raises on purpose; its message is one helpful sentence."""
@@ -41,16 +38,3 @@ class BadImage(CodecError):
 
 class BadData(CodecError):
     """A data set, manifest or weight file is missing, empty, unreadable or fails its checksum."""
-
-
-def exit_status(command: Callable[[], object]) -> int:
-    """Run a command: 0, 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    try:
-        command()
-    except CodecError as error:
-        print(f"codec_lib: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(f"codec_lib: Interrupted. {error}".rstrip(), file=sys.stderr)
-        return 130
-    return 0

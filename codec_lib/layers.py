@@ -56,6 +56,7 @@ class _Compress(torch.autograd.Function):
         return x * r
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> Tensor:
         (r,) = ctx.saved_tensors
         return (r * r).add_(1).mul_(r).mul_(grad).mul_(0.5)  # (1 + |x| / 2) (1 + |x|)^(-3/2) = r (1 + r^2) / 2

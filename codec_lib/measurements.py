@@ -7,14 +7,14 @@ measures a codec, `jpeg` or another classical codec its curve, and `times` the m
 refuse what was made from other code, weights or pictures.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from codec_lib import classical, datasets, evaluation, images, models, provenance, tables, timing, weight_files
-from codec_lib.errors import Unsupported, exit_status
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import Unsupported
 from codec_lib.tables import Row
 from codec_lib.weight_files import AnyCodec
 
@@ -120,7 +120,7 @@ def _codec(name: str) -> tuple[AnyCodec, str | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m codec_lib.measurements", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.measurements", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help="weights (MODEL-PRESET-qQ[.CODER]), a codec, or times")
     parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
     parser.add_argument("--folder", default="build/measured", help="where to keep them (default: build/measured)")

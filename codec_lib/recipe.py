@@ -8,7 +8,6 @@ after those that it begins from, in a folder of its own. One that is finished is
 interrupted goes on.
 """
 
-import argparse
 import os
 import re
 import shlex
@@ -22,7 +21,8 @@ from pathlib import Path
 
 from codec_lib import weight_files
 from codec_lib.autoencoders import ResNet18
-from codec_lib.errors import BadData, CodecError, Unsupported, exit_status
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.release import corpus, read_card_of
 from codec_lib.runs import CHECKPOINT, LENGTHS, Settings, options
 
@@ -39,11 +39,11 @@ class Stage:
     digest: str  # of the weights that it ended in
     settings: Settings
     origins: dict[str, str] = field(default_factory=dict)  # option of `train` -> `Stage.key`
-    threads: int | None = None  # of the processor, where it ran on one
+    threads: int | None = field(default=None, compare=False)  # of the processor, where it ran on one
     processes: int = 1
-    corpus: str | None = None  # checksum
-    minutes: float = 0.0
-    exact: bool = False  # the length was a number of steps, not of minutes
+    corpus: str | None = field(default=None, compare=False)  # checksum
+    minutes: float = field(default=0.0, compare=False)
+    exact: bool = field(default=False, compare=False)  # the length was a number of steps or epochs from the beginning
 
     @property
     def key(self) -> str:
@@ -77,7 +77,7 @@ def stage_of(run: dict) -> Stage:
             name, run["digest"], settings,
             {option: origin for option, origin in began.items() if origin not in (None, ResNet18.SOURCE)},
             int(threads[1]) if threads else None, run.get("processes", 1), run.get("corpus", {}).get("sha256"),
-            run["minutes"], run.get("length", "minutes") != "minutes",
+            run["minutes"], run.get("length") in ("steps", "epochs"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = run.get("name") if isinstance(run, dict) else None
@@ -236,7 +236,7 @@ def _run(words: list[str], environment: dict[str, str], seconds: float | None) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m codec_lib.recipe", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--names", nargs="+", metavar="NAME", help="weights to make (default: all that have a card)")
     parser.add_argument("--minutes", type=float, metavar="T", help="stop after these; the next call goes on")
     parser.add_argument("--list", action="store_true", help="print the commands, in order, and run none")

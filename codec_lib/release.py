@@ -3,7 +3,6 @@
 python -m codec_lib.release runs/h3/hyperprior-compact-q3.safetensors runs/j3/joint-compact-q3.safetensors
 """
 
-import argparse
 import json
 import platform
 import sys
@@ -16,7 +15,8 @@ import torch
 
 from codec_lib import __version__, autoencoder_codec, codec, datasets, evaluation, provenance, weight_files
 from codec_lib.autoencoders import Autoencoder
-from codec_lib.errors import BadData, exit_status
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import BadData
 from codec_lib.files import write_bytes
 from codec_lib.runs import LENGTHS, Run, Settings
 
@@ -47,7 +47,7 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         **{k: v for k, v in asdict(settings).items() if k not in _MEASURED and v is not None},
         "steps": run.step,
         "minutes": round(run.seconds / 60, 1),
-        "length": next(name for name in LENGTHS if getattr(settings, name) is not None),
+        "length": "changed" if run.length_changed else next(n for n in LENGTHS if getattr(settings, n) is not None),
         "precision": str(run.dtype).removeprefix("torch."),
         "started_from": run.started_from,
         **({"transforms": run.transforms_from} if run.transforms_from else {}),
@@ -71,13 +71,20 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
 def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     """Copy a weight file and its card to a folder; transforms that lie there already are not written twice.
 
+    Files there that have had their transforms from the one it replaces get them back, unless they are the same.
+
     Raises:
         BadData: the weights or the card cannot be read, or do not belong together.
     """
     frozen, card = weight_files.read(path), read_card_of(path)
-    if card["digest"] != frozen.digest.hex():
+    if card.get("digest") != frozen.digest.hex():
         raise BadData(f"The card {path.with_suffix('.json')} is not that of the weights beside it.")
     target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
+    new = weight_files.transforms_in(frozen.stored)
+    for path in weight_files.dependents_of(target):
+        dependent = weight_files.read(path)
+        if not weight_files.same_tensors(weight_files.transforms_in(dependent.stored), new):
+            weight_files.save(dependent, path)
     weight_files.save(frozen, target, weight_files.holder_of_transforms(frozen, folder))
     write_bytes(target.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return target
@@ -95,11 +102,11 @@ _STAGE = (
 
 def _history(cards: Iterable[dict]) -> list[dict]:
     """The runs that led to some weights, those that others began from first; what two cards share is told once."""
-    history: list[dict] = []
+    history: dict[tuple, dict] = {}
     for card in cards:
-        stages = [{name: run[name] for name in _STAGE if name in run} for run in (*card.get("before", []), card)]
-        history += [stage for stage in stages if stage not in history]
-    return history
+        for run in (*card.get("before", []), card):
+            history.setdefault((run["name"], run["digest"]), {name: run[name] for name in _STAGE if name in run})
+    return list(history.values())
 
 
 def corpus(dataset: str | Path) -> dict[str, str | int]:
@@ -143,14 +150,17 @@ def read_card_of(weights: Path) -> dict:
     """
     path = weights.with_suffix(".json")
     try:
-        return json.loads(path.read_text())
+        card = json.loads(path.read_text())
+        if not isinstance(card, dict):
+            raise ValueError("no card")
     except (OSError, ValueError) as error:
         raise BadData(f"The card {path} cannot be read.") from error
+    return card
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m codec_lib.release",
         description="Put trained weights and their cards where the other commands find them.",
     )

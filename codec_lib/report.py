@@ -3,7 +3,6 @@
 The graph is in `Snakefile`; here it is run on this machine with a bar that tells the time left.
 """
 
-import argparse
 import os
 import re
 import signal
@@ -15,8 +14,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from codec_lib import datasets
+from codec_lib.command_line import Parser, exit_status, say
 from codec_lib.datasets import ROOT
-from codec_lib.errors import CodecError
 
 INDEX = ROOT / "build" / "report" / "index.html"
 LOG = ROOT / "build" / "report.log"
@@ -59,7 +58,7 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
                     bar.update(int(match[1]) - bar.n)
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
-            raise
+            raise KeyboardInterrupt("What was finished is kept; 'make report' goes on from there.") from None
     if process.returncode and not said:
         said.append(f"The report is not complete; {LOG.relative_to(ROOT)} tells why.")
     return said
@@ -67,34 +66,30 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: `python -m codec_lib.report [--dataset NAME] [--jobs N] [NOTEBOOK ...]`."""
-    parser = argparse.ArgumentParser(prog="python -m codec_lib.report", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.report", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to bring up to date; all without it")
     parser.add_argument("--dataset", help="kodak, embedded or a folder; without it Kodak where it can be had")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cores to use (default: all)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(arguments)
-    start = time.monotonic()
-    try:
+
+    def work() -> int:
+        start = time.monotonic()
         dataset = args.dataset or datasets.kodak_or_embedded()
         if dataset not in datasets.NAMES:
             dataset = str(Path(dataset).resolve())
         pictures = len(datasets.open_pictures(dataset))
-    except CodecError as error:
-        print(f"codec_lib: {error}", file=sys.stderr)
-        return 2
-    print(f"report: {pictures} pictures, {dataset}" + ("" if args.dataset or dataset == "kodak" else
-          " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
-    try:
+        print(f"report: {pictures} pictures, {dataset}" + ("" if args.dataset or dataset == "kodak" else
+              " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
         said = run([f"build/report/{p.stem}.html" for p in args.notebooks], dataset, args.jobs, not args.quiet)
-    except KeyboardInterrupt:
-        print("codec_lib: interrupted; what was finished is kept, 'make report' goes on from there.", file=sys.stderr)
-        return 130
-    for sentence in said:
-        print(f"codec_lib: {sentence}", file=sys.stderr)
-    if said:
-        return 1
-    print(f"report: up to date after {time.monotonic() - start:.0f} s, begin with {INDEX.relative_to(ROOT)}")
-    return 0
+        for sentence in said:
+            say(sentence)
+        if said:
+            return 1
+        print(f"report: up to date after {time.monotonic() - start:.0f} s, begin with {INDEX.relative_to(ROOT)}")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ class Run:
         self.settings, self.device, self.rank, self.world = settings, device, rank, world
         self.started_from: str | None = None
         self.transforms_from: str | None = None
+        self.length_changed = False  # since the beginning: the learning rate fell otherwise than the settings say
         self.model = model.to(device)
         if settings.prior_only:
             self.model.g_a.requires_grad_(False)
@@ -116,6 +117,7 @@ class Run:
             "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
             "dtype": str(self.dtype), "started_from": self.started_from, "transforms_from": self.transforms_from,
+            "length_changed": self.length_changed,
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -146,6 +148,7 @@ class Run:
                 self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
                 self.started_from = state["started_from"]
                 self.transforms_from = state.get("transforms_from")
+                self.length_changed = state.get("length_changed", False) or any(saved[k] != wanted[k] for k in LENGTHS)
                 self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
         except Exception as error:  # torch raises many kinds on damaged files
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error

@@ -168,6 +168,7 @@ def train(
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
         if resume:
             run.load(out)
+            _check_origins(run, source, transforms)
         elif (out / CHECKPOINT).exists():
             raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
         if world > 1:  # which precision is faster was measured, so it may differ
@@ -218,6 +219,17 @@ def _make_folder(out: Path) -> None:
 
 def _name(source: AnyCodec) -> str:
     return f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+
+
+def _check_origins(run: Run, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
+    """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
+    pretrained = run.started_from == ResNet18.SOURCE
+    for option, had, given in (
+        ("--start", None if pretrained else run.started_from, source),
+        ("--transforms", run.transforms_from, transforms),
+    ):
+        if had != (None if given is None else _name(given)):
+            raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
 
 
 def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, transforms: AnyCodec | None) -> None:

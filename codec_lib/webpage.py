@@ -40,12 +40,6 @@ _PAGE = """<!doctype html>
 <body><nav>{links}</nav><main>{body}</main><footer>{footer}</footer></body></html>
 """
 
-VECTOR = (
-    "--InlineBackend.figure_formats=svg",
-    "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'dpi': 150, 'metadata': {'Date': None}}",
-)
-"""Arguments of a kernel whose figures shall be drawings in the page; photographs in them have 150 dpi."""
-
 
 def page(title: str, body: str, footer: str, links: dict[str, str] | None = None) -> str:
     """A whole page.
@@ -67,6 +61,7 @@ def body(notebook: NotebookNode) -> str:
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):  # without this machine's folders
             cell.source = re.sub(r'^(?:figures|measured) = ".*"\n?', "", cell.source, flags=re.M)
+            cell.source = re.sub(r'^(dataset = ").*/(.*")$', r"\1\2", cell.source, flags=re.M)
         if cell.cell_type == "code":
             cell.outputs = [_with_tables(output) for output in cell.outputs if not _is_progress(output)]
     notebook.metadata.pop("widgets", None)

@@ -112,6 +112,12 @@ def holder_of_transforms(frozen: AnyCodec, folder: Path) -> str | None:
     return None
 
 
+def dependents_of(path: Path) -> list[Path]:
+    """The weight files in the same folder whose transforms a file holds."""
+    described = {other: _open(other)[0].get("transforms", "") for other in sorted(path.parent.glob("*.safetensors"))}
+    return [other for other, holder in described.items() if holder.partition(" ")[0] == path.stem]
+
+
 def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
     return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
 

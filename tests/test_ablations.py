@@ -44,9 +44,6 @@ def test_two_variants_of_a_few_steps(base, tmp_path, monkeypatch):
     assert [row["variant"] for row in more] == ["base", "random", "half"]
     assert len(runs) == 3
     assert runs[2].settings.lr == 5e-4
-    other = ablations.measure(path, replace(base, seed=1), ["random"], progress=False)
-    assert [row["variant"] for row in other] == ["base", "random"]  # nothing is kept that is not comparable
-    assert len(runs) == 5
 
 
 def test_crops_of_another_size_are_judged_by_the_same_crops(base, tmp_path, monkeypatch):
@@ -96,6 +93,16 @@ def test_the_command(base, tmp_path, monkeypatch, capfd):
     head, _, line = capfd.readouterr().out.splitlines()
     assert [cell.strip() for cell in head.strip("|").split("|")] == ablations.COLUMNS[:-1]
     assert line.startswith("| base")
+
+
+def test_a_table_by_other_settings_is_not_overwritten(base, tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    ablations.measure(path, base, ["base"], progress=False)
+    before = path.read_bytes()
+    monkeypatch.setattr(training, "train", pytest.fail)
+    with pytest.raises(BadData, match="variant 'base' by other settings"):
+        ablations.measure(path, replace(base, steps=4), ["base"], progress=False)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

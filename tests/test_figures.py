@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from codec_lib import pages, provenance
+from codec_lib import execution, provenance
 from codec_lib.datasets import ROOT
 
 FIGURES = ROOT / "figures"
@@ -27,7 +27,7 @@ def test_a_record_names_the_weights_pictures_and_versions_of_now(record):
     made = json.loads(record.read_text())
     stem = record.stem.split(".")[0]
     assert made["notebook"] == f"{stem}.ipynb"
-    assert made["weights"] == pages.weights(stem)
+    assert made["weights"] == execution.weights(stem)
     assert len(made["code"]) == 64 and len(made["commit"].rstrip("+")) == 40
     assert set(made["versions"]) == {"python", *provenance.VERSIONS}
     if made["data"] is not None:
@@ -35,4 +35,4 @@ def test_a_record_names_the_weights_pictures_and_versions_of_now(record):
 
 
 def test_every_notebook_has_a_record():
-    assert {record.stem.split(".")[0] for record in RECORDS} == set(pages.stems())
+    assert {record.stem.split(".")[0] for record in RECORDS} == set(execution.stems())

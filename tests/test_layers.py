@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "codec_lib"
 
 LAYERS = {
     "errors": 0,
+    "command_line": 1,
     "files": 1,
     "images": 2,
     "tables": 2,
@@ -53,7 +54,8 @@ LAYERS = {
     "drawing": 11,
     "diagrams": 12,
     "webpage": 0,
-    "pages": 5,
+    "execution": 5,
+    "pages": 6,
     "report": 4,
     "__main__": 12,
 }

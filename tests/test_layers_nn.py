@@ -110,6 +110,8 @@ def test_compress_is_odd_increasing_and_a_square_root_far_out():
     assert (x.grad > 0).all()
     assert x.grad[500].item() == pytest.approx(1)  # at 0
     assert compress(torch.tensor(1e6)).item() == pytest.approx(1e3, rel=1e-5)
+    away = torch.tensor([-40.0, -3.0, -0.2, 0.1, 1.0, 7.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(compress, away)
 
 
 def randomised_block(channels: int, hidden: int | None = None) -> ResidualBlock:

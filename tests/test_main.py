@@ -452,6 +452,7 @@ def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypa
     status, said, err = run(*options, "--lmbda", 0.0067, "--steps", 3, "--resume")
     assert (status, err) == (0, "")
     assert "3 steps" in said
+    assert json.loads((out / names[1]).read_text())["length"] == "changed"  # no run of 3 steps ends alike
 
     second = [*TRAIN.split(), "--dataset", pictures, "--out", tmp_path / "second", "--start", out / names[2]]
     assert run(*second, "--lmbda", 0.013, "--epochs", 1)[0] == 0
@@ -527,6 +528,10 @@ def test_transforms_of_one_model_and_the_prior_of_another(run, pictures, tmp_pat
     assert run(*train, "--prior-only", "--start", start, "--transforms", transforms)[::2] == (0, "")
     path = tmp_path / "run" / "joint-tiny-q3.safetensors"
     assert all(same(transforms_of(path), transforms_of(transforms)))
+    before = snapshot(tmp_path / "run")
+    for given in ([], ["--start", start], ["--start", start, "--transforms", start]):
+        assert_refused(run(*train, "--prior-only", "--resume", *given), "The run to be resumed had")
+    assert snapshot(tmp_path / "run") == before
     card = json.loads(path.with_suffix(".json").read_text())
     for key, origin in [("started_from", start), ("transforms", transforms)]:
         assert card[key] == f"{origin.stem} {weight_files.read(origin).digest[:8].hex()}"
@@ -535,14 +540,15 @@ def test_transforms_of_one_model_and_the_prior_of_another(run, pictures, tmp_pat
 @pytest.mark.parametrize(
     ("started", "sentence"),
     [
-        (False, "--transforms needs --start, whose prior goes with them; autoencoders have none"),
-        (True, "are for lmbda 0.0067, not 0.025"),
+        (None, "--transforms needs --start, whose prior goes with them; autoencoders have none"),
+        ("joint", "are for lmbda 0.0067, not 0.025"),
+        ("hyperprior", "needs a --start that holds the prior of a joint model"),
     ],
 )
 def test_transforms_that_do_not_fit(run, pictures, tmp_path, no_mirror, weights, started, sentence):
     options = ["--model", "joint"]
     if started:
-        options += ["--start", weight_files.path_of("joint", "tiny", 3, weights)]
+        options += ["--start", weight_files.path_of(started, "tiny", 3, weights)]
     train = ["train", *SHORT, "--dataset", pictures, "--out", tmp_path / "run", "--lmbda", 0.025, *options]
     status, said, err = run(*train, "--transforms", weight_files.path_of("hyperprior", "tiny", 1, weights))
     assert (status, said) == (2, "")

@@ -52,7 +52,7 @@ def test_the_decimals_of_a_notebooks_text_are_in_its_tables(path):
 def table_of_readme(head: str) -> list[dict[str, str]]:
     """The rows of the README's table whose first line begins with `head`."""
     lines = README.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(head))
+    start = next(i for i, line in enumerate(lines) if " ".join(line.split()).startswith(head))
     rows = []
     for line in lines[start + 2 :]:
         if not line.startswith("|"):

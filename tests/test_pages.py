@@ -8,7 +8,7 @@ import pytest
 from conftest import is_a_sentence
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from codec_lib import pages
+from codec_lib import execution, pages
 from codec_lib.datasets import NAMES, ROOT
 from codec_lib.errors import BadData
 from codec_lib.weight_files import WEIGHTS
@@ -31,7 +31,7 @@ plotting.show()
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     for name in ("NOTEBOOKS", "FIGURES", "OUT"):
-        monkeypatch.setattr(pages, name, tmp_path / name.lower())
+        monkeypatch.setattr(execution, name, tmp_path / name.lower())
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "out").mkdir()
     return tmp_path
@@ -84,7 +84,9 @@ class TestExecution:
         assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
         assert files(place) == ["07_a_embedded.csv"]
         assert (place / "figures" / "07_a_embedded.csv").read_text() == "old"
-        assert not (place / "out" / "07_a.html").exists()
+        assert sorted(p.name for p in (place / "out").iterdir()) == ["figures"], "nothing that a page could be made of"
+        told = nbformat.read(place / "out" / "figures" / "07_a.ipynb", as_version=4)
+        assert any(o.output_type == "error" for c in told.cells if c.cell_type == "code" for o in c.outputs)
 
 
 def test_a_page_is_made_of_what_was_executed(place, capsys):
@@ -99,7 +101,7 @@ def test_a_page_is_made_of_what_was_executed(place, capsys):
 def test_an_unknown_notebook_is_one_sentence(place, capsys):
     assert pages.main(["08_none"]) == 2
     with pytest.raises(BadData) as caught:
-        pages.execute("08_none", "embedded")
+        execution.execute("08_none", "embedded")
     assert is_a_sentence(caught.value)
 
 
@@ -129,7 +131,7 @@ def published(place, name: str, *new: str):
     scratch.mkdir()
     for file in new:
         (scratch / file).write_text(name)
-    pages.publish(scratch, place / "figures", name, {"notebook": "x"})
+    execution.publish(scratch, place / "figures", name, {"notebook": "x"})
     scratch.rmdir()  # all has moved
 
 
@@ -157,25 +159,26 @@ def test_each_file_belongs_to_the_run_that_made_it_last(place):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_sources_and_weights_of_the_notebooks_exist(path):
-    sources = pages.sources(path)
+    sources = execution.sources(path)
     assert path in sources and len(sources) > 3 and all(source.is_file() for source in sources)
-    for name, digest in pages.weights(path.stem).items():
+    for name, digest in execution.weights(path.stem).items():
         assert (WEIGHTS / f"{name}.safetensors").is_file() and len(digest) == 64
-    assert bool(pages.weights(path.stem)) == (path.stem in pages.WEIGHTS)
+    assert bool(execution.weights(path.stem)) == (path.stem in execution.WEIGHTS)
 
 
 def test_every_table_of_data_belongs_to_the_notebook_that_reads_it():
     of = {
-        s: {p.name for p in pages.sources(pages.NOTEBOOKS / f"{s}.ipynb") if p.suffix == ".csv"} for s in pages.stems()
+        s: {p.name for p in execution.sources(execution.NOTEBOOKS / f"{s}.ipynb") if p.suffix == ".csv"}
+        for s in execution.stems()
     }
     assert of["00_autoencoders"] == {"autoencoder_runs.csv", "seed_autoencoders.csv"}
     assert "seed_numbers.csv" in of["05_evaluation"], "reproduction reads it"
-    manifests = {f"{name}.csv" for name in NAMES} | {"train.csv"}
-    assert set().union(*of.values()) == {path.name for path in (ROOT / "data").glob("*.csv")} - manifests
+    others = {f"{name}.csv" for name in NAMES} | {"ablations.csv"}  # manifests, and a table of data/weights/README.md
+    assert set().union(*of.values()) == {path.name for path in (ROOT / "data").glob("*.csv")} - others
 
 
 def test_the_weights_of_a_notebook_are_those_it_loads():
-    of = {stem: set(pages.weights(stem)) for stem in pages.stems()}
+    of = {stem: set(execution.weights(stem)) for stem in execution.stems()}
     assert of["05_evaluation"] >= of["02_factorized_prior"] | of["03_hyperprior"] | of["04_autoregressive"]
     assert {name.split("-")[0] for name in of["04_autoregressive"]} == {
         "factorized",

@@ -1,5 +1,6 @@
 """A released run: a weight file that reads back, and a card that tells the truth about it."""
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import SENTENCE
 from PIL import Image
 
 import codec_lib
@@ -79,11 +81,13 @@ def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
 def test_the_card_tells_what_was_done_before(run, no_kodak, tmp_path):
     _, first = release.release(run, tmp_path, progress=False)
     _, second = release.release(run, tmp_path, progress=False, source_cards=[first])
-    _, third = release.release(run, tmp_path, progress=False, source_cards=[second])
+    second["digest"] = "second"
+    again = first | {"minutes": 99.0}  # the same run, repeated
+    _, third = release.release(run, tmp_path, progress=False, source_cards=[second, again])
     assert second["before"] == third["before"][:1]
     assert len(third["before"]) == 2
-    for stage in third["before"]:
-        assert stage == {name: first[name] for name in stage}
+    for stage, card in zip(third["before"], (first, second), strict=True):
+        assert stage == {name: card[name] for name in stage}
         assert {"name", "lmbda", "steps", "minutes", "device", "digest", "prior_only"} <= set(stage)
 
 
@@ -184,3 +188,39 @@ def test_a_card_that_cannot_be_read(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(BadData, match=r"^The card .* cannot be read\.$"):
         release.read_card("factorized", "tiny", 2, tmp_path)
+
+
+def test_files_that_share_transforms_survive_those_of_another_run(tiny_models, tmp_path):
+    """Where the hyperprior is trained on, the joint model keeps the transforms that its prior knows."""
+
+    def written(name: str, folder: str, scale: float = 1.0) -> Path:
+        network = copy.deepcopy(tiny_models[name])
+        network.g_a.load_state_dict({k: scale * v for k, v in tiny_models["hyperprior"].g_a.state_dict().items()})
+        network.g_s.load_state_dict(tiny_models["hyperprior"].g_s.state_dict())
+        frozen = codec.freeze(network, "tiny", 0.013)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = weight_files.path_of(name, "tiny", 2, tmp_path / folder)
+        weight_files.save(frozen, path)
+        path.with_suffix(".json").write_text(json.dumps({"digest": frozen.digest.hex()}))
+        return path
+
+    target = tmp_path / "target"
+    target.mkdir()
+    hyperprior, joint = (release.publish(written(name, "one"), target) for name in ("hyperprior", "joint"))
+    small, digest = joint.stat().st_size, weight_files.read(joint).digest
+    assert weight_files.dependents_of(hyperprior) == [joint]
+    release.publish(written("hyperprior", "one"), target)
+    assert joint.stat().st_size == small, "the same transforms are still shared"
+    trained_on = written("hyperprior", "two", 1.5)
+    assert release.publish(trained_on, target) == hyperprior
+    assert weight_files.read(hyperprior).digest == weight_files.read(trained_on).digest
+    assert weight_files.read(joint).digest == digest
+    assert weight_files.dependents_of(hyperprior) == [] and joint.stat().st_size > small
+
+
+@pytest.mark.parametrize("card", ["{}", "[]", "no JSON"])
+def test_what_is_no_card_is_refused(run, no_kodak, tmp_path, capsys, card):
+    path, _ = release.release(run, tmp_path, progress=False)
+    path.with_suffix(".json").write_text(card)
+    assert release.main([str(path), "--to", str(tmp_path)]) == 2
+    assert SENTENCE.fullmatch(capsys.readouterr().err)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codec_lib import pages, report
+from codec_lib import execution, report
 from codec_lib.datasets import ROOT
 
 GRAPH = '''
@@ -138,7 +138,7 @@ def outputs(place: Path, *options: str) -> list[str]:
 
 
 def test_the_graph_of_the_report_is_complete(made):
-    assert {path.stem for path in (made / "build" / "report").iterdir()} == {*pages.stems(), "index"}
+    assert {path.stem for path in (made / "build" / "report").iterdir()} == {*execution.stems(), "index"}
     for name in ("joint-compact-q3", "factorized-compact-q1.torchac", "ae-strided-compact-q2", "jpeg", "times"):
         assert (made / "build" / "measured" / "embedded" / f"{name}.csv").is_file()
     assert outputs(made, "--rerun-triggers", "mtime") == []
@@ -160,6 +160,6 @@ def test_only_what_its_inputs_changed_is_made_again(made, changed, notebooks):
         again = {Path(name).name for name in outputs(made, "--rerun-triggers", "mtime") if "report/" in name}
     finally:
         os.utime(path, (1e9, 1e9))
-    executed = {stem for stem in pages.stems() if stem[:2] in notebooks}
-    written = executed or set(pages.stems())
+    executed = {stem for stem in execution.stems() if stem[:2] in notebooks}
+    written = executed or set(execution.stems())
     assert again == {"index.html", *(f"{stem}.ipynb" for stem in executed), *(f"{stem}.html" for stem in written)}

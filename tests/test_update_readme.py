@@ -24,22 +24,19 @@ def test_another_number_changes_its_cell_and_nothing_else(tmp_path):
     changed = update_readme.updated(TEXT, tmp_path)
     before, after = TEXT.splitlines(), changed.splitlines()
     ((old, new),) = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
-    cells = [(a, b) for a, b in zip(old.split(" | "), new.split(" | "), strict=True) if a != b]
-    assert [b for _, b in cells] == ["99.99"] and new.startswith(f"| {rows[2]['model']} | {rows[2]['quality']} |")
+    cells = [(a, b) for a, b in zip(old.split("|"), new.split("|"), strict=True) if a != b]
+    assert [b.strip() for _, b in cells] == ["99.99"]
+    assert [cell.strip() for cell in new.split("|")[1:3]] == [rows[2]["model"], str(rows[2]["quality"])]
 
 
 def test_what_was_typed_by_hand_is_overwritten():
-    line = next(line for line in TEXT.splitlines() if line.startswith("| ae-vector |"))
+    line = next(line for line in TEXT.splitlines() if line.startswith("| ae-vector "))
     assert update_readme.updated(TEXT.replace(line, "| ae-vector | 4 | 0.001 | 40.00 | 20.00 |")) == TEXT
 
 
 @pytest.mark.parametrize("head", TABLES)
 def test_a_table_that_is_not_there_or_there_twice_is_told(head):
-    block = next(block for block in TEXT.split("\n\n") if block.startswith(head))
+    block = next(block for block in TEXT.split("\n\n") if " ".join(block.split()).startswith(head))
     for text in (TEXT.replace(block, "gone"), TEXT.replace(block, f"{block}\n\n{block}")):
         with pytest.raises(ValueError, match="tables that begin with"):
             update_readme.updated(text)
-
-
-def test_numbers_are_rounded_without_a_negative_zero():
-    assert [update_readme.rounded(v, 1) for v in (-0.04, 1.25, -2.36, None)] == ["0.0", "1.2", "-2.4", ""]

@@ -59,6 +59,8 @@ def test_a_page_tells_the_parameters_but_not_the_folders_of_the_machine():
     assert "dataset = &quot;kodak&quot;" in text or 'dataset = "kodak"' in unescape(text)
     assert "scratch" not in text and "measured" not in text
     assert 'figures = "a"' in unescape(text)
+    injected.source = source.replace("kodak", "/home/me/my pictures")
+    assert 'dataset = "my pictures"' in unescape(re.sub(r"<[^>]+>", "", page_of(injected)))
 
 
 def test_a_page_says_what_it_is_and_links_to_others():

@@ -4,7 +4,7 @@ Run it after `make report` on Kodak. A table is found by the beginning of its fi
 but its author's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from codec_lib import models, tables
@@ -28,10 +28,10 @@ def results(figures: Path) -> str:
     for row in tables.read_csv(figures / "05_models_kodak.csv"):
         of_lmbda = losses[row["lmbda"]]
         theirs = of_lmbda[f"{REPORT[row['model']]}, seed"]
-        rows.append([row["model"], row["quality"], f"{row['lmbda']:g}", rounded(row["bpp"], 3), rounded(row["psnr"], 2),
-                     rounded(row["ms_ssim"], 3), rounded(of_lmbda[row["model"]], 3), rounded(theirs, 3)])  # fmt: skip
-    names = ("model", "quality", "lmbda", "bpp", "PSNR [dB]", "MS-SSIM", "loss", "loss of the report")
-    return markdown(names, rows)
+        rows.append({"model": row["model"], "quality": row["quality"], "lmbda": row["lmbda"], "bpp": row["bpp"],
+                     "PSNR [dB]": row["psnr"], "MS-SSIM": row["ms_ssim"], "loss": of_lmbda[row["model"]],
+                     "loss of the report": theirs})  # fmt: skip
+    return tables.to_text(rows, digits={"lmbda": 4, "PSNR [dB]": 2})
 
 
 def bd_rates(figures: Path) -> str:
@@ -39,18 +39,22 @@ def bd_rates(figures: Path) -> str:
     matrix = {row["against"]: row for row in tables.read_csv(figures / "05_bd_rate_kodak.csv")}
     rows = []
     for model, report in REPORT.items():
-        others = (*CODECS, f"{report}, seed (published)", f"CompressAI {COMPRESSAI[model]} (MSE), published")
-        rows.append([model, *(rounded(matrix[other][model], 1) for other in others)])
-    return markdown(("BD-rate [%]", *CODECS, "the report", "CompressAI"), rows)
+        against = {name: name for name in CODECS} | {
+            "the report": f"{report}, seed (published)",
+            "CompressAI": f"CompressAI {COMPRESSAI[model]} (MSE), published",
+        }
+        rows.append({"BD-rate [%]": model} | {name: matrix[other][model] for name, other in against.items()})
+    return tables.to_text(rows, digits=1)
 
 
 def autoencoders(figures: Path) -> str:
     """The autoencoders with the adaptive coder, beside JPEG."""
+    names = {"model": "model", "B": "B", "bpp": "bpp", "psnr": "PSNR [dB]", "JPEG psnr": "JPEG, no fewer bits [dB]"}
     rows = [
-        [row["model"], f"{row['B']:.0f}", rounded(row["bpp"], 3), rounded(row["psnr"], 2), rounded(row["JPEG psnr"], 2)]
+        {shown: row[name] for name, shown in names.items()}
         for row in tables.read_csv(figures / "00_autoencoders_kodak.csv")
     ]
-    return markdown(("model", "B", "bpp", "PSNR [dB]", "JPEG, no fewer bits [dB]"), rows)
+    return tables.to_text(rows, digits={"B": 0, "bpp": 3} | dict.fromkeys([names["psnr"], names["JPEG psnr"]], 2))
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -58,21 +62,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "| BD-rate [%] |": bd_rates,
     "| model | B |": autoencoders,
 }
-"""How a table's first line begins -> what writes it."""
-
-
-def rounded(value: float | None, digits: int) -> str:
-    """A number as the README shows it; empty where there is none."""
-    return "" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
-
-
-def markdown(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table of text in its first column and of numbers in all others."""
-    names = list(names)
-    lines = [names, ["---"] + ["--:"] * (len(names) - 1), *rows]
-    text = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
-    text[1] = text[1].replace(" ", "")
-    return "\n".join(text)
+"""How a table's first line begins, but for spaces -> what writes it."""
 
 
 def updated(text: str, figures: Path = FIGURES) -> str:
@@ -83,7 +73,7 @@ def updated(text: str, figures: Path = FIGURES) -> str:
     """
     blocks = text.split("\n\n")
     for head, write in TABLES.items():
-        found = [i for i, block in enumerate(blocks) if block.startswith(head)]
+        found = [i for i, block in enumerate(blocks) if " ".join(block.split()).startswith(head)]
         if len(found) != 1:
             raise ValueError(f"the README has {len(found)} tables that begin with {head}")
         blocks[found[0]] = write(figures)

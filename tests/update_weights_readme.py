@@ -7,8 +7,6 @@ Run it after weights were released, or the ablations measured. A table is the bl
 
 from pathlib import Path
 
-from update_readme import markdown, rounded
-
 from codec_lib import recipe, release, tables, weight_files
 from codec_lib.datasets import ROOT
 from codec_lib.files import write_bytes
@@ -18,27 +16,26 @@ README, ABLATIONS = weight_files.WEIGHTS / "README.md", ROOT / "data" / "ablatio
 
 def history() -> str:
     """Each weight file: the runs that led to it, their time, and its last validation, from its card."""
+    _, known = recipe.plan(weight_files.WEIGHTS)
     rows = []
     for path in sorted(weight_files.WEIGHTS.glob("*.json")):
-        card, (stages, _) = release.read_card_of(path), recipe.plan(weight_files.WEIGHTS, [path.stem])
-        last = card["validation"]
-        numbers = [(last["val_loss"], 3), (last["val_bpp"], 3), (last["val_psnr"], 2)]
-        rows.append([f"`{path.stem}`", f"{card['lmbda']:g}", len(stages), sum(s.settings.steps for s in stages),
-                     rounded(sum(s.minutes for s in stages), 0), card["crop"],
-                     *(rounded(*number) for number in numbers)])  # fmt: skip
-    return markdown(("weights", "lmbda", "runs", "steps", "minutes", "crop", "loss", "bpp", "PSNR [dB]"), rows)
+        card = release.read_card_of(path)
+        stages, last = recipe.in_order(known, [recipe.stage_of(card).key]), card["validation"]
+        rows.append({"weights": f"`{path.stem}`", "lmbda": card["lmbda"], "runs": len(stages),
+                     "steps": sum(s.settings.steps for s in stages), "minutes": sum(s.minutes for s in stages),
+                     "crop": card["crop"], "loss": last["val_loss"], "bpp": last["val_bpp"],
+                     "PSNR [dB]": last["val_psnr"]})  # fmt: skip
+    return tables.to_text(rows, digits={"lmbda": 4, "minutes": 0, "PSNR [dB]": 2})
 
 
 def ablations(path: Path = ABLATIONS) -> str:
     """What each choice of the recipe is worth, or that nobody has measured it yet."""
     if not path.is_file():
         return "Not measured yet."
-    rows = [
-        [row["what"], row["steps"], rounded(row["minutes"], 1), rounded(row["val_loss"], 3), rounded(row["val_bpp"], 3),
-         rounded(row["val_psnr"], 2), rounded(row["difference"], 1)]
-        for row in tables.read_csv(path)
-    ]  # fmt: skip
-    return markdown(("change", "steps", "minutes", "loss", "bpp", "PSNR [dB]", "difference in loss [%]"), rows)
+    names = {"what": "change", "steps": "steps", "minutes": "minutes", "val_loss": "loss", "val_bpp": "bpp",
+             "val_psnr": "PSNR [dB]", "difference": "difference in loss [%]"}  # fmt: skip
+    rows = [{shown: row[name] for name, shown in names.items()} for row in tables.read_csv(path)]
+    return tables.to_text(rows, digits={"minutes": 1, "PSNR [dB]": 2, "difference in loss [%]": 1})
 
 
 TABLES = {"<!-- history -->": history, "<!-- ablations -->": ablations}

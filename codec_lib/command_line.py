@@ -1,0 +1,56 @@
+"""What every command of the package does alike: one sentence and a status for whatever goes wrong."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from codec_lib.errors import CodecError
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses wrong options in one sentence, with status 2."""
+
+    def error(self, message: str):
+        say(f"{message[0].upper()}{message[1:]}; try '{self.prog} --help'.")
+        self.exit(2)
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command: 0, or what it returns; 2 after one sentence on stderr, or 130 after Ctrl-C."""
+    try:
+        status = command()
+        sys.stdout.flush()
+    except CodecError as error:
+        say(str(error))
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        ours = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+        if not ours:  # torch raises RuntimeError
+            raise
+        say("There is not enough memory for this.")
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone
+        _settle_stdout()
+        return 0
+    except OSError as error:
+        say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        _settle_stdout()
+        return 2
+    except KeyboardInterrupt as error:
+        say(f"Interrupted. {error}".rstrip())
+        return 130
+    return status or 0
+
+
+def say(message: str) -> None:
+    """One line on stderr, even where a file's name holds a line break."""
+    print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
+
+
+def _settle_stdout() -> None:
+    """Drop what cannot be printed, or Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

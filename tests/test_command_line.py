@@ -1,0 +1,72 @@
+"""Whatever goes wrong in a command is one sentence and a status."""
+
+import subprocess
+import sys
+
+import pytest
+from commands import SENTENCE
+
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.datasets import ROOT
+from codec_lib.errors import BadData
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (None, 0, ""),
+        (BadData("It is\nso."), 2, "codec_lib: It is so.\n"),
+        (MemoryError(), 2, "codec_lib: There is not enough memory for this.\n"),
+        (RuntimeError("can't allocate memory"), 2, "codec_lib: There is not enough memory for this.\n"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 2, "codec_lib: No such file or directory: x.\n"),
+        (KeyboardInterrupt("Saved at step 3."), 130, "codec_lib: Interrupted. Saved at step 3.\n"),
+        (KeyboardInterrupt(), 130, "codec_lib: Interrupted.\n"),
+    ],
+)
+def test_exit_status(error, status, said, capfd):
+    def command():
+        if error:
+            raise error
+
+    assert exit_status(command) == status
+    assert capfd.readouterr() == ("", said)
+
+
+def test_a_command_may_have_a_status_of_its_own():
+    assert exit_status(lambda: 1) == 1
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    def command():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        exit_status(command)
+
+
+def test_wrong_options_are_one_sentence(capfd):
+    with pytest.raises(SystemExit) as left:
+        Parser(prog="x").parse_args(["--nothing"])
+    assert left.value.code == 2
+    assert SENTENCE.fullmatch(capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("module", ["recipe", "ablations", "release", "measurements", "pages", "report"])
+def test_the_other_commands_do_alike(module):
+    command = [sys.executable, "-m", f"codec_lib.{module}", "--nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert SENTENCE.fullmatch(done.stderr), done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_failure():
+    program = (
+        "import sys; from codec_lib.command_line import exit_status; sys.exit(exit_status(lambda: print('a' * 10**6)))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
