@@ -95,10 +95,46 @@ def _start_hyper_transforms(model: Model, y: Tensor) -> None:
     last.bias[-M:] = solution[K] - shift @ solution[:K]
 
 
+def _continue_prior(model: Model, source: ScaleHyperprior, gain: float, y: Tensor) -> None:
+    """Let a context model of gain * y begin where a hyperprior has come to, and see means besides.
+
+    z stays what it was. The hyperprior's log-scales go as at most 3/2 N principal components, kept positive by a bias,
+    through the layers that h_s's words and the context share; the means are those of `_start_means`, and a channel's
+    scale is made smaller by what its mean explains.
+    """
+    M, K = model.size.M, min(model.size.M, model.size.N * 3 // 2)  # of the 2 N words and hidden units
+    model.inv_scale.copy_(source.inv_scale / gain)
+    model.density_z.load_state_dict(source.density_z.state_dict())
+    for mine, theirs in zip(model.h_a, source.h_a, strict=True):
+        mine.load_state_dict({name: t for name, t in theirs.state_dict().items() if name != "weight"}, strict=False)
+        if isinstance(mine, nn.Conv2d):
+            mine.weight.zero_()  # of the signs
+            mine.weight[:, : theirs.weight.shape[1]] = theirs.weight
+    for mine, theirs in zip(model.h_s[:-1], source.h_s[:-1], strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    z_hat = torch.round(model.h_a(model.side_input(y)))
+    log2_scale = source.side_information(z_hat, y) + math.log2(gain)
+    samples = log2_scale.permute(0, 2, 3, 1).flatten(0, 2)
+    mean, basis, deviation = (t.float() for t in transforms.principal_components(samples, K))
+    shift = 6 * deviation + 1
+    words, theirs = model.h_s[-1], source.h_s[-1]
+    words.weight[:K] = torch.einsum("km,mcij->kcij", basis, theirs.weight)
+    words.bias[:K] = basis @ (theirs.bias + math.log2(gain) - mean) + shift
+    *layers, last = (layer for layer in model.entropy_parameters if isinstance(layer, nn.Conv2d))
+    for layer in layers:
+        _pass_on(layer, K, torch.ones(1, 1))
+    last.weight.zero_()
+    last.bias.zero_()
+    residual = y - _start_means(model, y, K)
+    explained = torch.stack([t.square().mean((0, 2, 3)) + 1 / 12 for t in (residual, y)]).log2() / 2
+    last.weight[-M:, :K, 0, 0] = basis.T
+    last.bias[-M:] = mean - shift @ basis + explained[0] - explained[1]
+
+
 def _start_means(model: Model, y: Tensor, first: int) -> Tensor:
     """Predict channels of y from their own neighbours in the context, by least squares, and give the means.
 
-    The channels that gain most are taken, as many as a quarter of the hidden units; a prediction passes
+    The channels that gain most are taken, as many as a quarter of the hidden units, or as fit; a prediction passes
     the ReLU layers as its positive and its negative part, in the hidden units from `first` on.
     """
     h, w = y.shape[2:]
@@ -111,7 +147,8 @@ def _start_means(model: Model, y: Tensor, first: int) -> Tensor:
     weights = torch.linalg.solve(products, torch.einsum("imn,mn->mi", x, target))  # (M, taps)
     before, after = (e.square().mean(1) + 1 / 12 for e in (target, target - torch.einsum("imn,mi->mn", x, weights)))
     hidden = [layer for layer in model.entropy_parameters if isinstance(layer, nn.Conv2d)]
-    best = (before / after).argsort(descending=True)[: hidden[0].out_channels // 4]
+    units = hidden[0].out_channels
+    best = (before / after).argsort(descending=True)[: min(units // 4, (units - first) // 2)]
     P, mean = model.context.out_channels, torch.zeros_like(y)
     for layer in hidden[:-1]:
         _pass_on(layer, first + 2 * len(best), torch.ones(1, 1))
@@ -148,8 +185,9 @@ def _fit_density(density: UnivariateDensity, latent: Tensor) -> None:
 def carry_over(model: Model, source: Model, lmbda: float, old_lmbda: float, x: Tensor | None = None) -> None:
     """Start a model at lmbda from one of the same transforms trained at old_lmbda.
 
-    From a model of the same networks everything is taken; else the transforms are, and the prior starts
-    afresh on the photographs x (n, 3, H, W) in [0, 1] (in the paper's style at random).
+    From a model of the same networks everything is taken; else the transforms are. A context model then begins with
+    the scales of a compact hyperprior; any other prior starts afresh. Both need the photographs x (n, 3, H, W) in
+    [0, 1] (but for the paper's style, which starts at random).
 
     Raises:
         ValueError: the transforms' sizes differ, or x is needed and missing.
@@ -168,7 +206,11 @@ def carry_over(model: Model, source: Model, lmbda: float, old_lmbda: float, x: T
         raise ValueError(f"a {model.name} model needs photographs to start from a {source.name} model")
     take_transforms(model, source)
     transforms.rescale_latent(model.g_a, model.g_s, gain)
-    _initialise_prior(model, x)
+    from_scales = isinstance(source, ScaleHyperprior) and not isinstance(model, FactorizedPrior)
+    if from_scales and model.size == source.size and model.size.style == "compact":
+        _continue_prior(model, source, gain, model.g_a(x))
+    else:
+        _initialise_prior(model, x)
 
 
 def take_transforms(model: Model, source: Model) -> None:

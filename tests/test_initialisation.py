@@ -211,7 +211,8 @@ def test_models_of_the_same_networks_take_everything(tiny_models, ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [("hyperprior", "factorized"), ("joint", "hyperprior"), ("factorized", "joint")]
+    ("ours", "theirs"),
+    [("hyperprior", "factorized"), ("joint", "hyperprior"), ("factorized", "joint"), ("factorized", "hyperprior")],
 )
 def test_other_kinds_take_the_transforms_and_start_their_prior_afresh(tiny_models, crops, ours, theirs):
     source = tiny_models[theirs]
@@ -227,6 +228,31 @@ def test_other_kinds_take_the_transforms_and_start_their_prior_afresh(tiny_model
     untouched.g_a.load_state_dict(model.g_a.state_dict())
     fitted, unfitted = (sum(b.sum() for b in predict(m, crops).bits.values()) for m in (model, untouched))
     assert fitted < 0.9 * unfitted
+
+
+@pytest.mark.parametrize("name", ["joint", "checkerboard"])
+@pytest.mark.parametrize(("lmbda", "old_lmbda"), [(0.025, 0.025), (0.0483, 0.025)])
+def test_a_context_model_begins_where_the_hyperprior_has_come_to(started, photographs, name, lmbda, old_lmbda):
+    gain, source = math.sqrt(lmbda / old_lmbda), started["hyperprior"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model, plain = (models.make(n, "tiny", lmbda).eval() for n in (name, "hyperprior"))
+        for carried in (model, plain):
+            initialisation.carry_over(carried, source, lmbda, old_lmbda, photographs)
+    with torch.no_grad():
+        y = model.g_a(photographs)
+        z = source.h_a(source.side_input(y / gain))
+        torch.testing.assert_close(model.h_a(model.side_input(y)), z, rtol=1e-4, atol=1e-4)
+        z_hat = torch.round(z)
+        assert torch.equal(model.bits_z(z_hat), source.bits_z(z_hat))
+        mean, log2_scale = model.predict_all(model.side_information(z_hat, y), y)
+        difference = log2_scale - source.side_information(z_hat, y) - math.log2(gain)
+        offset = difference.flatten(2).median(2).values.median(0).values  # of each channel: what its mean explains
+        assert ((difference - offset[:, None, None]).abs() < 1e-3).float().mean() > 0.99
+        assert offset.max() <= 1e-4 and offset.min() < -0.05
+        assert (y - mean).square().mean() < 0.98 * y.square().mean()
+        bits = [sum(m.code(y)[1].values()).sum() for m in (model, plain)]
+    assert bits[0] < bits[1]
 
 
 def test_a_prior_cannot_start_afresh_without_photographs(tiny_model):
