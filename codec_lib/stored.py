@@ -28,7 +28,7 @@ def round_weights(model: nn.Module) -> dict[str, Tensor]:
         tensor = tensor.float()
         if name.startswith("density") or tensor.dim() < 2 or "linear" in name:
             dtype = torch.float32 if name.startswith("density") else torch.float16
-            stored[name] = tensor.to(dtype).contiguous()
+            stored[name] = tensor.to(dtype).contiguous() + 0.0  # no -0.0, which would be other bits
         else:
             scale = tensor.flatten(1).abs().amax(1) / 127
             scale[scale == 0] = 1.0

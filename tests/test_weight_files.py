@@ -527,3 +527,20 @@ def test_files_of_qualities_that_do_not_exist_are_refused(weights, tiny_codec, p
     with pytest.raises(Unsupported, match=r"There is no quality [09]; choose from") as caught:
         load_for(unpack(bitstream.pack(container)), weights)
     assert is_a_sentence(caught.value)
+
+
+def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models, tmp_path):
+    """They compare equal, but their checksums do not, and a file that is written must be readable."""
+    network = copy.deepcopy(tiny_models["joint"])
+    frozen = codec.freeze(network, "tiny", 0.025)
+    name = next(n for n, t in frozen.stored.items() if n.startswith("g_a.") and t.dtype == torch.float16)
+    signed = {n: t.clone() for n, t in frozen.stored.items()}
+    signed[name].view(-1)[0] = -0.0
+    plain = {n: t.clone() for n, t in signed.items()}
+    plain[name].view(-1)[0] = 0.0
+    assert signed[name].equal(plain[name])
+    assert not weight_files.same_tensors(signed, plain)
+    with torch.no_grad():
+        network.g_a.get_parameter(name.removeprefix("g_a.")).view(-1)[0] = -0.0
+    stored = codec.freeze(network, "tiny", 0.025).stored[name]
+    assert not torch.signbit(stored.view(-1)[0])
