@@ -110,7 +110,7 @@ def _trained(settings: Settings, base: Settings, progress: bool) -> Row:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run = training.train(settings, Path(folder), progress=progress)
+            run = training.train(settings, Path(folder), progress=progress, validations=0)
         held_out = datasets.split(datasets.open_pictures(settings.dataset))[1]
         validation = training.validate(run.average, datasets.centre_crops(held_out, base.crop), settings.lmbda)
     except KeyboardInterrupt:

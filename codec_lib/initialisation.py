@@ -106,10 +106,10 @@ def _continue_prior(model: Model, source: ScaleHyperprior, gain: float, y: Tenso
     model.inv_scale.copy_(source.inv_scale / gain)
     model.density_z.load_state_dict(source.density_z.state_dict())
     for mine, theirs in zip(model.h_a, source.h_a, strict=True):
-        mine.load_state_dict({name: t for name, t in theirs.state_dict().items() if name != "weight"}, strict=False)
         if isinstance(mine, nn.Conv2d):
             mine.weight.zero_()  # of the signs
             mine.weight[:, : theirs.weight.shape[1]] = theirs.weight
+            mine.bias.copy_(theirs.bias)
     for mine, theirs in zip(model.h_s[:-1], source.h_s[:-1], strict=True):
         mine.load_state_dict(theirs.state_dict())
     z_hat = torch.round(model.h_a(model.side_input(y)))

@@ -205,7 +205,10 @@ class _Conditional(nn.Module):
         noisy = add_noise(y)
         mean, log2_scale = self.predict_all(psi, noisy)
         bits = gaussian_log_prob(noisy - mean, log2_scale).sum((1, 2, 3)) / -math.log(2)
-        return straight_through(y, round_to(y, mean)[1]), bits
+        symbol, y_hat = round_to(y, mean)
+        # Where nothing is sent, y_hat is the mean: the distortion must see to it. The rate does not where the scale
+        # is small, for noise hides the mean from it.
+        return straight_through(y, y_hat) + (symbol == 0) * (mean - mean.detach()), bits
 
     def _rounded(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
         y_rows, psi_rows = (t.flatten(2).transpose(1, 2) for t in (y, psi))  # (B, h w, channels)

@@ -27,27 +27,18 @@ from codec_lib.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
 from codec_lib.weight_files import AnyCodec
 
 LOG = "log.csv"
-VALIDATIONS = 20  # evenly spaced over a run
 SAVE_EVERY = 120  # seconds between checkpoints
 
 
 class Loss(nn.Module):
-    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it.
+    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
 
-    If the prior alone is trained, the loss is the bpp; nothing is synthesised and the MSE is not a number.
-    """
-
-    def __init__(self, model: nn.Module, lmbda: float, prior_only: bool = False):
+    def __init__(self, model: nn.Module, lmbda: float):
         super().__init__()
-        self.model, self.lmbda, self.prior_only = model, lmbda, prior_only
+        self.model, self.lmbda = model, lmbda
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
-        if self.prior_only:
-            with torch.no_grad():
-                y = self.model.g_a(x).float()
-            bpp = bits_per_pixel(self.model.code(y)[1], x)
-            return bpp, bpp, bpp.detach() * math.nan
         return rate_distortion(self.model(x), x, self.lmbda)
 
 
@@ -135,6 +126,7 @@ def train(
     source: AnyCodec | None = None,
     transforms: AnyCodec | None = None,
     progress: bool = True,
+    validations: int = 20,
 ) -> Run:
     """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
 
@@ -148,6 +140,7 @@ def train(
         source: begin from this codec's weights, of the same sizes and any lmbda.
         transforms: then take g_a and g_s from this codec, of the same lmbda.
         progress: show a bar with loss, bpp and PSNR.
+        validations: how often the average is validated, evenly spaced over the run.
 
     Returns:
         The finished run; `run.average` is the model to keep. Ranks other than 0 write nothing.
@@ -182,7 +175,7 @@ def train(
         if not resume:
             _start(run, crops, source, transforms)
         _make_folder(out)
-        _loop(run, crops, fixed, steps, seconds, out, world, progress)
+        _loop(run, crops, fixed, steps, seconds, out, world, progress, validations)
     return run
 
 
@@ -295,10 +288,10 @@ def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterato
 
 def _loop(
     run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
-    out: Path, world: int, progress: bool,
+    out: Path, world: int, progress: bool, validations: int,
 ) -> None:  # fmt: skip
     settings, device, rank = run.settings, run.device, run.rank
-    loss_of: nn.Module = Loss(run.model, settings.lmbda, settings.prior_only)
+    loss_of: nn.Module = Loss(run.model, settings.lmbda)
     if settings.compile:
         loss_of = torch.compile(loss_of)
     if world > 1:
@@ -329,11 +322,10 @@ def _loop(
             run.update_average()
             run.seconds += time.monotonic() - begin
             now = _progress(run, steps, seconds, world)
-            validates = int(now * VALIDATIONS) > int(done * VALIDATIONS) and rank == 0
+            validates = int(now * validations) > int(done * validations) and rank == 0
             if not validates and run.step % 10:
                 continue
-            figures = {"loss": loss.item(), "bpp": bpp.item()}
-            figures |= {} if settings.prior_only else {"psnr": psnr_from_mse(mse.item())}
+            figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
             if not math.isfinite(figures["loss"]):
                 raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
             bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
