@@ -174,7 +174,9 @@ def _load_all(paths: list[Path], progress: bool) -> list[np.ndarray]:
 
 
 class RandomCrops(Dataset):
-    """Random square crops, downscaled by a random factor first to remove JPEG's block artefacts.
+    """Random square crops, scaled by a random factor first.
+
+    Scaling down removes JPEG's block artefacts; scaling up makes crops as smooth as photographs of many pixels.
 
     Crop number i depends on (seed, i) alone, so a resumed or a distributed run sees exactly the
     crops it would have seen. Pictures are read once and kept in memory.
@@ -183,12 +185,19 @@ class RandomCrops(Dataset):
         paths: picture files; those smaller than a crop are enlarged to fit.
         size: side of a crop, pixels.
         seed: start of the random numbers.
-        smallest: the downscale factor is uniform in [smallest, 1].
+        scales: smallest and largest factor, uniform between.
     """
 
-    def __init__(self, paths: list[Path], size: int, seed: int = 0, smallest: float = 0.5, progress: bool = True):
+    def __init__(
+        self,
+        paths: list[Path],
+        size: int,
+        seed: int = 0,
+        scales: tuple[float, float] = (0.5, 1.0),
+        progress: bool = True,
+    ):
         self.pictures = [Image.fromarray(p) for p in _load_all(paths, progress)]
-        self.size, self.seed, self.smallest = size, seed, smallest
+        self.size, self.seed, self.scales = size, seed, scales
 
     def __len__(self) -> int:
         return 2**62  # endless: a sampler chooses the numbers
@@ -197,7 +206,7 @@ class RandomCrops(Dataset):
         """uint8 (3, size, size)."""
         rng = np.random.default_rng((self.seed, i))
         picture = self.pictures[rng.integers(len(self.pictures))]
-        scale = rng.uniform(self.smallest, 1.0)
+        scale = rng.uniform(*self.scales)
         side = min(self.size / scale, picture.width, picture.height)  # of the region that becomes the crop
         left = rng.uniform(0, picture.width - side)
         top = rng.uniform(0, picture.height - side)

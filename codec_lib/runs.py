@@ -45,6 +45,7 @@ class Settings:
     optimiser: str = "adam"
     last_lr: float = 0.01
     smallest_scale: float = 0.5
+    largest_scale: float = 1.0
     random_start: bool = False
 
 

@@ -170,7 +170,8 @@ def train(
             run.dtype = agreed[0]
         training, validation = datasets.split(datasets.open_pictures(settings.dataset))
         steps, seconds = _length(settings, len(training), world)
-        crops = datasets.RandomCrops(training, settings.crop, settings.seed, settings.smallest_scale, progress)
+        scales = settings.smallest_scale, settings.largest_scale
+        crops = datasets.RandomCrops(training, settings.crop, settings.seed, scales, progress)
         fixed = datasets.centre_crops(validation, settings.crop)
         if not resume:
             _start(run, crops, source, transforms)
@@ -191,8 +192,9 @@ def _check(settings: Settings, model: nn.Module) -> None:
         raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
     if not 0 <= settings.average < 1:
         raise Unsupported(f"The decay of the average must be at least 0 and below 1, not {settings.average}.")
-    if not 0 < settings.smallest_scale <= 1:
-        raise Unsupported(f"The smallest scale must be above 0 and at most 1, not {settings.smallest_scale}.")
+    if not 0 < settings.smallest_scale <= settings.largest_scale < math.inf:
+        scales = f"{settings.smallest_scale} and {settings.largest_scale}"
+        raise Unsupported(f"The smallest scale must be above 0 and at most the largest, not {scales}.")
     if not 0 <= settings.seed < 2**31:
         raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:

@@ -382,7 +382,7 @@ def contains(picture: np.ndarray, crop: np.ndarray) -> bool:
 def test_without_scaling_a_crop_is_part_of_a_picture_or_of_its_mirror_image(tmp_path, photo):
     pictures = [photo[:30, :36], photo[50:90, 50:70]]
     paths = [save(tmp_path / f"{k}.png", picture) for k, picture in enumerate(pictures)]
-    crops = datasets.RandomCrops(paths, 16, smallest=1.0, progress=False)
+    crops = datasets.RandomCrops(paths, 16, scales=(1.0, 1.0), progress=False)
     kinds = set()
     for i in range(30):
         crop = crops[i].permute(1, 2, 0).numpy()
@@ -401,7 +401,7 @@ def test_crops_reach_the_borders(tmp_path):
     """The position is visible: red counts columns and green rows."""
     rows, columns = np.mgrid[:40, :40].astype(np.uint8)
     path = save(tmp_path / "a.png", np.stack([columns, rows, 0 * rows], axis=-1))
-    crops = datasets.RandomCrops([path], 32, smallest=1.0, progress=False)
+    crops = datasets.RandomCrops([path], 32, scales=(1.0, 1.0), progress=False)
     seen = torch.stack([crops[i] for i in range(200)]).amin((2, 3))
     assert seen[:, 0].unique().tolist() == seen[:, 1].unique().tolist() == list(range(8))
 
@@ -410,10 +410,19 @@ def test_a_downscaled_crop_shows_more_of_the_picture(tmp_path):
     """Red counts columns, so the slope of red is the scale."""
     columns = np.tile(np.arange(128, dtype=np.uint8), (128, 1))
     path = save(tmp_path / "a.png", np.stack([columns] * 3, axis=-1))
-    crops = datasets.RandomCrops([path], 32, smallest=0.5, progress=False)
+    crops = datasets.RandomCrops([path], 32, scales=(0.5, 1.0), progress=False)
     spans = [(crops[i][0, 0, -1].int() - crops[i][0, 0, 0].int()).abs().item() for i in range(100)]
     assert 31 <= min(spans) < 35
     assert 58 < max(spans) <= 63  # 32 columns of up to two each, seen at their middles
+
+
+def test_an_upscaled_crop_shows_less_of_the_picture(tmp_path):
+    columns = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (128, 1))
+    path = save(tmp_path / "a.png", np.stack([columns] * 3, axis=-1))
+    crops = datasets.RandomCrops([path], 32, scales=(1.0, 2.0), progress=False)
+    spans = [(crops[i][0, 0, -1].int() - crops[i][0, 0, 0].int()).abs().item() for i in range(100)]
+    assert 28 <= min(spans) < 34
+    assert 56 < max(spans) <= 62
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (15, 16), (16, 16), (17, 300)])

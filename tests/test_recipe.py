@@ -185,7 +185,7 @@ EXAMPLES = [
     Settings("joint", 0.0067, minutes=7.5),
     Settings(
         "hyperprior", 0.013, "paper", "a folder", 12, None, None, 3, 64, 5e-4, 9, "bfloat16", True, 0.5, True,
-        optimiser="muon", last_lr=0.0, smallest_scale=1.0, random_start=True,
+        optimiser="muon", last_lr=0.0, smallest_scale=1.0, largest_scale=2.0, random_start=True,
     ),
     Settings("ae-resnet18", 0.013, epochs=2, bits=10, straight_through=True),
 ]  # fmt: skip

@@ -19,9 +19,9 @@ from codec_lib.training import train
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
-    "minutes", "precision", "optimiser", "prior_only", "straight_through", "last_lr", "smallest_scale", "random_start",
-    "length", "started_from", "corpus", "before", "device", "processes", "versions", "date", "parameters", "digest",
-    "validation", "loss_curve", "kodak",
+    "minutes", "precision", "optimiser", "prior_only", "straight_through", "last_lr", "smallest_scale", "largest_scale",
+    "random_start", "length", "started_from", "corpus", "before", "device", "processes", "versions", "date",
+    "parameters", "digest", "validation", "loss_curve", "kodak",
 }  # fmt: skip
 
 

@@ -171,11 +171,11 @@ def test_without_an_average_the_last_weights_are_kept(settings, random_start, tm
     assert identical(run.average.state_dict(), run.model.state_dict())
 
 
-def test_the_smallest_scale_reaches_the_crops(settings, random_start, tmp_path, monkeypatch):
+def test_the_scales_reach_the_crops(settings, random_start, tmp_path, monkeypatch):
     made, crops = [], datasets.RandomCrops
     monkeypatch.setattr(datasets, "RandomCrops", lambda *a: made.append(crops(*a)) or made[-1])
-    go(settings(steps=1, smallest_scale=0.75), tmp_path)
-    assert [one.smallest for one in made] == [0.75]
+    go(settings(steps=1, smallest_scale=0.75, largest_scale=1.5), tmp_path)
+    assert [one.scales for one in made] == [(0.75, 1.5)]
 
 
 def test_the_seed_decides_the_weights(settings, tmp_path):
@@ -480,7 +480,7 @@ def finished(folder, tmp_path_factory) -> Path:
         ({"lmbda": 0.013}, "0.025"), ({"batch_size": 3}, "2"), ({"crop": 64}, "32"), ({"lr": 1e-4}, "0.001"),
         ({"seed": 1}, "0"), ({"precision": "bfloat16"}, "float32"), ({"dataset": "embedded"}, ""),
         ({"preset": "compact"}, "tiny"), ({"last_lr": 1.0}, "0.01"), ({"average": 0.5}, "0.998"),
-        ({"smallest_scale": 1.0}, "0.5"), ({"random_start": True}, "False"),
+        ({"smallest_scale": 1.0}, "0.5"), ({"largest_scale": 2.0}, "1.0"), ({"random_start": True}, "False"),
     ],
 )  # fmt: skip
 def test_resume_refuses_other_settings(settings, finished, change, was):
@@ -494,7 +494,7 @@ def test_resume_refuses_other_settings(settings, finished, change, was):
 
 def test_a_checkpoint_of_before_a_setting_was_there_is_one_of_its_default(settings, finished, tmp_path):
     state = checkpoint(finished)
-    for name in ("last_lr", "smallest_scale", "random_start", "optimiser"):
+    for name in ("last_lr", "smallest_scale", "largest_scale", "random_start", "optimiser"):
         del state["settings"][name]
     torch.save(state, tmp_path / CHECKPOINT)
     with pytest.raises(BadData, match=r"another last_lr \(0\.01\)"):
@@ -601,7 +601,8 @@ def test_a_run_by_the_clock(settings, random_start, tmp_path):
         ({"dataset": "kodak"}, "testing only"),
         ({"last_lr": -0.1}, "last learning rate"), ({"last_lr": 1.5}, "share of the highest"),
         ({"last_lr": math.nan}, "0 to 1"), ({"average": 1.0}, "below 1"), ({"average": -0.1}, "average"),
-        ({"smallest_scale": 0.0}, "above 0"), ({"smallest_scale": 1.1}, "at most 1"),
+        ({"smallest_scale": 0.0}, "above 0"), ({"smallest_scale": 1.1}, "at most the largest"),
+        ({"largest_scale": math.inf}, "at most the largest"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(settings, tmp_path, change, word):

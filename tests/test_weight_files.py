@@ -206,7 +206,7 @@ def test_the_first_format_gives_its_own_weights_and_files(tiny_codec, saved, pho
     assert again.encode(photo) == old.encode(photo)
 
 
-def test_kernels_are_stored_in_8_bits_the_linear_path_in_half_precision(files):
+def test_kernels_are_stored_in_8_bits_the_linear_path_and_the_last_of_a_prior_in_half_precision(files):
     for data in files.values():
         tensors = safetensors.torch.load(data)
         kinds = {torch.int8: 0, torch.float16: 0, torch.float32: 0, torch.int32: 0}
@@ -216,7 +216,7 @@ def test_kernels_are_stored_in_8_bits_the_linear_path_in_half_precision(files):
                 assert tensor.dtype == torch.int32
             elif name.startswith("density") or name.endswith(".scale"):
                 assert tensor.dtype == torch.float32
-            elif tensor.dim() < 2 or "linear" in name:
+            elif tensor.dim() < 2 or "linear" in name or name.startswith(("entropy_parameters", "h_s.4")):
                 assert tensor.dtype == torch.float16
             else:
                 assert tensor.dtype == torch.int8
@@ -546,3 +546,15 @@ def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models
     with torch.no_grad():
         parameters[name].view(-1)[0] = -0.0
     assert not torch.signbit(codec.freeze(network, "tiny", 0.025).stored[name].view(-1)[0])
+
+
+@torch.no_grad()
+def test_rounding_leaves_scales_where_they_were_though_their_inputs_lie_far_from_zero(tiny_models):
+    """A compact prior's hidden units carry large constants: an error of a row of weights becomes an offset."""
+    model = copy.deepcopy(tiny_models["joint"]).eval()
+    last = model.entropy_parameters[-1]
+    torch.manual_seed(0)
+    torch.nn.init.normal_(last.weight, std=0.3)
+    hidden = 20 + torch.randn(64, last.in_channels, 1, 1)
+    rounded = stored.restore(models.make("joint", "tiny", 0.025), stored.round_weights(model)).entropy_parameters[-1]
+    assert (rounded(hidden) - last(hidden)).abs().max() < 0.03
