@@ -1,0 +1,51 @@
+"""What the committed tables of Kodak must show: no weights, and no figures, that fall behind are taken."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from codec_lib import models, tables
+from codec_lib.datasets import ROOT
+
+FIGURES = ROOT / "figures"
+REPORT = {name: "joint" if name == "checkerboard" else name for name in models.MODELS}
+"""Model -> whose column of the report stands beside it: it has none of a checkerboard."""
+
+
+def bd_rate(model: str, against: str) -> float:
+    """Of the report's matrix, per cent: negative if the model needs fewer bits."""
+    (row,) = [r for r in tables.read_csv(FIGURES / "05_bd_rate_kodak.csv") if r["against"] == against]
+    return row[model]
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+def test_no_loss_is_above_the_reports_and_a_tenth_of_its_bits_is_saved(model):
+    rows = tables.read_csv(FIGURES / "05_losses_kodak.csv")
+    assert [row["lmbda"] for row in rows] == list(models.LMBDAS)
+    assert all(row[model] <= row[f"{REPORT[model]}, seed"] for row in rows)
+    assert bd_rate(model, f"{REPORT[model]}, seed (published)") <= -10
+
+
+def test_the_order_is_that_of_theory():
+    """Fewer bits from one to the next; the joint model knows as many neighbours as it can."""
+    order = ["factorized", "hyperprior", "checkerboard", "joint"]
+    assert sorted(order) == sorted(models.MODELS)
+    for worse, better in itertools.pairwise(order):
+        assert bd_rate(better, worse) < 0
+    losses = tables.read_csv(FIGURES / "05_losses_kodak.csv")
+    assert all(
+        list(row[name] for name in order) == sorted((row[name] for name in order), reverse=True) for row in losses
+    )
+
+
+@pytest.mark.parametrize("classical", ["JPEG", "JPEG 2000", "WebP"])
+def test_the_hyperprior_is_ahead_at_every_rate_it_covers(classical):
+    rows = tables.read_csv(FIGURES / "05_rate_distortion_kodak.csv")
+    ours, theirs = (
+        np.array(sorted((np.log(r["bpp"]), r["psnr"]) for r in rows if r["curve"] == name))
+        for name in ("hyperprior", classical)
+    )
+    rates = np.linspace(ours[0, 0], ours[-1, 0], 50)
+    assert theirs[0, 0] <= rates[0] and rates[-1] <= theirs[-1, 0]
+    assert (np.interp(rates, *ours.T) > np.interp(rates, *theirs.T)).all()
