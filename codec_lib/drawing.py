@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
 from matplotlib.path import Path
 
@@ -122,7 +123,8 @@ def draw(
     Raises:
         ValueError: a node has no kind of KINDS.
     """
-    figure = plt.figure(layout="none")
+    # Not "none": once saved, that would become the style's constrained layout, which has nothing to lay out here.
+    figure = plt.figure(layout=PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set_axis_off()
     top = 0.65 if any(edge.route == "over" for edge in graph.edges) else 0.8 if graph.frames else 0.5

@@ -1,5 +1,6 @@
 """Diagrams: what is read back from the figure is the data flow, and nothing lies on anything else."""
 
+import io
 from functools import cache
 from itertools import combinations, pairwise
 
@@ -13,7 +14,7 @@ import pytest
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
-from codec_lib import diagrams
+from codec_lib import diagrams, plotting
 from codec_lib.errors import Unsupported
 
 SIDE, CONTEXT = ("hyperprior", "joint", "checkerboard"), ("joint", "checkerboard")
@@ -194,3 +195,10 @@ def test_coding_is_a_loop_where_there_is_a_context(model: str):
 def test_unknown_model_is_refused(training: bool):
     with pytest.raises(Unsupported, match=r"There is no model 'jpeg'; choose from factorized, .*\.$"):
         diagrams.data_flow("jpeg", training)
+
+
+def test_a_saved_diagram_is_shown_without_a_warning(tmp_path, recwarn):
+    drawn = diagrams.data_flow("joint", True)
+    plotting.save(drawn, "a", tmp_path)
+    drawn.canvas.print_figure(io.BytesIO(), bbox_inches="tight")  # as a notebook does
+    assert not [w for w in recwarn if "layout" in str(w.message)]
