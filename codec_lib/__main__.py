@@ -278,13 +278,9 @@ def parser() -> argparse.ArgumentParser:
         "--average", type=float, default=0.998, metavar="D", help="decay of the weights' average; 0: none is taken"
     )
     p.add_argument(
-        "--smallest-scale",
-        type=float,
-        default=0.5,
-        metavar="S",
-        help="pictures are scaled by S or more before cropping",
+        "--smallest-scale", type=float, default=0.5, metavar="S", help="least factor of the pictures before cropping"
     )
-    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="and by S or less")
+    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="greatest factor of them")
     p.add_argument("--optimiser", choices=("adam", "muon"), default="adam", help="muon: faster at equal steps")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument(
