@@ -29,7 +29,7 @@ test: $(STAMP) ## run the tests of the package, then execute the notebooks and c
 	    --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
 
 train: $(STAMP) ## repeat the runs behind data/weights; MINUTES=60 stops then, NAMES="..." chooses weights
-	@$(RUN) $(BIN)/python -m codec_lib.recipe $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAMES),--names $(NAMES))
+	@$(RUN) $(BIN)/python -m codec_lib.training.recipe $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAMES),--names $(NAMES))
 
 lab: $(STAMP) ## open JupyterLab on notebooks/
 	@$(RUN) $(BIN)/python -m jupyterlab --notebook-dir notebooks

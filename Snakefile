@@ -5,8 +5,9 @@
 
 from pathlib import Path
 
-from codec_lib import execution, measurements, provenance
 from codec_lib.datasets import NAMES, ROOT
+from codec_lib.evaluation import measurements, provenance
+from codec_lib.report import execution
 
 DATASET = config.get("dataset", "kodak")
 MEASURED = f"build/measured/{Path(DATASET).name}"
@@ -31,7 +32,7 @@ def for_notebook(wildcards):
     own = [path.relative_to(ROOT) for path in execution.sources(ROOT / notebook)]
     cards = [path.relative_to(ROOT) for path in execution.cards(wildcards.stem)]
     weights = [*cards, *(path.with_suffix(".safetensors") for path in cards)]
-    return [*own, *code("execution"), *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
+    return [*own, *code("report.execution"), *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
 
 
 wildcard_constraints:
@@ -44,38 +45,38 @@ rule report:
 
 
 rule codec:
-    input: "data/weights/{weights}.safetensors", code("evaluation"), DATA
+    input: "data/weights/{weights}.safetensors", code("evaluation.evaluation"), DATA
     output: MEASURED + "/{weights}{coder,(.[a-z]+)?}.csv"
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {wildcards.weights}{wildcards.coder} --dataset {DATASET}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {DATASET}"
 
 
 rule classical:
-    input: code("classical"), DATA
+    input: code("evaluation.classical"), DATA
     output: MEASURED + "/{name," + "|".join(measurements.CLASSICAL) + "}.csv"
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {wildcards.name} --dataset {DATASET}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {DATASET}"
 
 
 rule times:
-    input: code("timing"), DATA
+    input: code("evaluation.timing"), DATA
     output: MEASURED + f"/{measurements.TIMES}.csv"
     threads: workflow.cores
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.measurements {measurements.TIMES} --dataset {DATASET}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {measurements.TIMES} --dataset {DATASET}"
 
 
 rule notebook:
     input: for_notebook
     output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.pages {wildcards.stem} --only execution --dataset {DATASET} --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET} --measured build/measured"
 
 
 rule page:
-    input: "build/report/{stem}.ipynb", code("pages")
+    input: "build/report/{stem}.ipynb", code("report.pages")
     output: "build/report/{stem}.html"
-    shell: "python -m codec_lib.pages {wildcards.stem} --only page"
+    shell: "python -m codec_lib.report.pages {wildcards.stem} --only page"
 
 
 rule index:
-    input: expand("build/report/{stem}.html", stem=execution.stems()), code("pages")
+    input: expand("build/report/{stem}.html", stem=execution.stems()), code("report.pages")
     output: "build/report/index.html"
-    shell: "python -m codec_lib.pages index --dataset {DATASET}"
+    shell: "python -m codec_lib.report.pages index --dataset {DATASET}"

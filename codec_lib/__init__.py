@@ -7,7 +7,7 @@ __all__ = ["load"]
 def __getattr__(name: str):
     # `codec_lib.load` is public, but importing the package must not import torch.
     if name == "load":
-        from codec_lib.weight_files import load
+        from codec_lib.weights.weight_files import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

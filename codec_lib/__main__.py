@@ -42,7 +42,7 @@ def _prepare_output(path: Path, *inputs: Path) -> None:
 
 def _rate_points(args: argparse.Namespace, default: list[int]) -> list[int]:
     """--quality, or of an autoencoder --bits; each family has options of its own."""
-    from codec_lib import weight_files
+    from codec_lib.weights import weight_files
 
     weight_files.rate_points(args.model)  # refuses what does not exist
     own, foreign = ("bits", "lossless"), ("quality", "coder")
@@ -55,7 +55,8 @@ def _rate_points(args: argparse.Namespace, default: list[int]) -> list[int]:
 
 
 def encode(args: argparse.Namespace) -> None:
-    from codec_lib import files, images, metrics, weight_files
+    from codec_lib import files, images, metrics
+    from codec_lib.weights import weight_files
 
     (point,) = _rate_points(args, [2])
     weight_files.check_choice(args.model, point)
@@ -79,7 +80,9 @@ def encode(args: argparse.Namespace) -> None:
 
 
 def decode(args: argparse.Namespace) -> None:
-    from codec_lib import bitstream, files, images, weight_files
+    from codec_lib import files, images
+    from codec_lib.coding import bitstream
+    from codec_lib.weights import weight_files
 
     _prepare_output(args.output, args.input, *([args.state] if args.state else []))
     data = files.read_bytes(args.input)
@@ -93,7 +96,8 @@ def decode(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    from codec_lib import bitstream, files
+    from codec_lib import files
+    from codec_lib.coding import bitstream
 
     data = files.read_bytes(args.input)
     container = bitstream.unpack(data)
@@ -113,9 +117,10 @@ def info(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from codec_lib import training, weight_files
-    from codec_lib.release import read_card_of, release
-    from codec_lib.runs import Settings, make_model
+    from codec_lib.training import training
+    from codec_lib.training.release import read_card_of, release
+    from codec_lib.training.runs import Settings, make_model
+    from codec_lib.weights import weight_files
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0
@@ -161,7 +166,9 @@ def _of_transforms(network):
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from codec_lib import datasets, evaluation, tables, weight_files
+    from codec_lib import datasets, tables
+    from codec_lib.evaluation import evaluation
+    from codec_lib.weights import weight_files
 
     points = _rate_points(args, [1, 2, 4, 10] if args.model in AUTOENCODERS else [1, 2, 3, 4])
     if args.model in AUTOENCODERS and args.bits is None:

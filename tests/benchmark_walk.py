@@ -11,9 +11,11 @@ import argparse
 import numpy as np
 import torch
 
-from codec_lib import bitstream, images, timing
-from codec_lib.codec import Codec
-from codec_lib.context import RASTER, WAVEFRONT, Order
+from codec_lib import images
+from codec_lib.codecs.codec import Codec
+from codec_lib.coding import bitstream
+from codec_lib.coding.context import RASTER, WAVEFRONT, Order
+from codec_lib.evaluation import timing
 
 
 def random_photograph() -> np.ndarray:

@@ -126,7 +126,7 @@ def in_layout(frozen, layout: str):
     """The codec with all its weights in another order in memory; their values stay."""
     import torch
 
-    from codec_lib.exact import Convolution
+    from codec_lib.codecs.exact import Convolution
 
     def turned(part: object) -> object:
         part = copy.copy(part)
@@ -148,7 +148,7 @@ MEMORY = {"channels_last": "channels_last", "contiguous": "contiguous_format"}
 
 def work(action: str, tasks: list[tuple[dict, dict]]) -> list[dict]:
     """Encode or decode, under the settings that a process can take on."""
-    from codec_lib import weight_files
+    from codec_lib.weights import weight_files
 
     answers, codecs = [], {}
     for job, setting in tasks:
@@ -178,7 +178,7 @@ def decode(frozen, job: dict) -> dict:
     import numpy as np
     import torch
 
-    from codec_lib import bitstream
+    from codec_lib.coding import bitstream
     from codec_lib.errors import CodecError
 
     with np.load(f"{job['file']}.npz") as saved:
@@ -206,7 +206,9 @@ def decode(frozen, job: dict) -> dict:
 
 def main() -> int:
     """1 if a symbol differs."""
-    from codec_lib import datasets, models, tables, weight_files
+    from codec_lib import datasets, tables
+    from codec_lib.networks import models
+    from codec_lib.weights import weight_files
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=list(models.MODELS), metavar="NAME", help="models to check")

@@ -11,19 +11,14 @@ from hypothesis import settings
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import (
-    autoencoder_codec,
-    autoencoders,
-    codec,
-    datasets,
-    entropy_coding,
-    images,
-    initialisation,
-    models,
-    weight_files,
-)
+from codec_lib import datasets, images
 from codec_lib.__main__ import main
+from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib.coding import entropy_coding
 from codec_lib.errors import BadData
+from codec_lib.networks import autoencoders, models
+from codec_lib.training import initialisation
+from codec_lib.weights import weight_files
 
 # A job in the background is started with Ctrl-C ignored; the tests of Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

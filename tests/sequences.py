@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from codec_lib.coding.lossless_compressor import LosslessCompressor
 from codec_lib.errors import Corrupt
-from codec_lib.lossless_compressor import LosslessCompressor
 
 EMPTY = np.zeros(0, np.int64)
 SAMPLE = np.array([0, 1, 2, 1, 1, 0, 1, 4, 1, 1, 2, 3, 1, 0])  # of an alphabet of 5

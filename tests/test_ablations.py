@@ -7,10 +7,11 @@ import pytest
 import torch
 from commands import SENTENCE
 
-from codec_lib import ablations, datasets, tables, training
+from codec_lib import datasets, tables
 from codec_lib.__main__ import parser
 from codec_lib.errors import BadData, Unsupported
-from codec_lib.runs import LENGTHS, Settings
+from codec_lib.training import ablations, training
+from codec_lib.training.runs import LENGTHS, Settings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import SAMPLE, check_round_trip, laplacian, seeds, skewed
 
-from codec_lib.adaptive_arithmetic import (
+from codec_lib.coding.adaptive_arithmetic import (
     _UNIT,
     LONGEST_MEMORY,
     AdaptiveArithmetic,
@@ -17,9 +17,9 @@ from codec_lib.adaptive_arithmetic import (
     _arithmetic_encode,
     _Statistics,
 )
+from codec_lib.coding.lossless import pack
+from codec_lib.coding.lossless_compressor import WIDEST, entropy
 from codec_lib.errors import BadData, Corrupt
-from codec_lib.lossless import pack
-from codec_lib.lossless_compressor import WIDEST, entropy
 
 # --- sizes ----------------------------------------------------------------------------------
 

@@ -17,10 +17,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sequences import damages, inflict
 
-from codec_lib import autoencoder_codec, bitstream, images, lossless_compressor
-from codec_lib.autoencoder_codec import CODERS, AutoencoderCodec, freeze
-from codec_lib.autoencoders import AUTOENCODERS, BITS
-from codec_lib.bitstream import unpack
+from codec_lib import images
+from codec_lib.codecs import autoencoder_codec
+from codec_lib.codecs.autoencoder_codec import CODERS, AutoencoderCodec, freeze
+from codec_lib.coding import bitstream, lossless_compressor
+from codec_lib.coding.bitstream import unpack
+from codec_lib.coding.huffman import Huffman
 from codec_lib.errors import (
     BadData,
     BadImage,
@@ -32,7 +34,7 @@ from codec_lib.errors import (
     Unsupported,
     WrongModel,
 )
-from codec_lib.huffman import Huffman
+from codec_lib.networks.autoencoders import AUTOENCODERS, BITS
 
 
 @pytest.fixture(params=CODERS)

@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codec_lib
-from codec_lib import bitstream, models
-from codec_lib.autoencoder_codec import freeze
-from codec_lib.autoencoders import AUTOENCODERS, BITS
-from codec_lib.bitstream import unpack
+from codec_lib.codecs.autoencoder_codec import freeze
+from codec_lib.coding import bitstream
+from codec_lib.coding.bitstream import unpack
 from codec_lib.errors import BadData, Unsupported, WrongModel
-from codec_lib.weight_files import available, load, load_for, path_of, rate_points, read, save
+from codec_lib.networks import models
+from codec_lib.networks.autoencoders import AUTOENCODERS, BITS
+from codec_lib.weights.weight_files import available, load, load_for, path_of, rate_points, read, save
 
 
 @pytest.fixture(scope="module")

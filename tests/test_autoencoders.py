@@ -10,9 +10,9 @@ from conftest import is_a_sentence, random_autoencoder
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from codec_lib import autoencoders
-from codec_lib.autoencoders import AUTOENCODERS, BITS, Autoencoder, make, order_0_bits
 from codec_lib.errors import Unsupported
+from codec_lib.networks import autoencoders
+from codec_lib.networks.autoencoders import AUTOENCODERS, BITS, Autoencoder, make, order_0_bits
 
 VARIATIONAL = ("ae-vae", "ae-vector")
 FIXED = [name for name in AUTOENCODERS if name not in VARIATIONAL]

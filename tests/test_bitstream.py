@@ -10,9 +10,12 @@ from conftest import is_a_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_lib import autoencoder_codec, autoencoders, bitstream, entropy_coding, images, models
-from codec_lib.bitstream import CODER_IDS, MODEL_IDS, SIGNATURE, Container, overhead, pack, unpack
+from codec_lib import images
+from codec_lib.codecs import autoencoder_codec
+from codec_lib.coding import bitstream, entropy_coding
+from codec_lib.coding.bitstream import CODER_IDS, MODEL_IDS, SIGNATURE, Container, overhead, pack, unpack
 from codec_lib.errors import CodecError, Corrupt, TooLarge, Truncated, Unsupported
+from codec_lib.networks import autoencoders, models
 
 SMALL = Container("factorized", 2, "torchac", bytes(range(8)), 37, 300, 0xDEADBEEF, (b"abcde", b"\0\1"))
 

@@ -10,9 +10,10 @@ import pytest
 from conftest import is_a_sentence
 from PIL import Image
 
-from codec_lib import classical, datasets, images, metrics
-from codec_lib.classical import CODECS, jpeg_not_below
+from codec_lib import datasets, images, metrics
 from codec_lib.errors import Unsupported
+from codec_lib.evaluation import classical
+from codec_lib.evaluation.classical import CODECS, jpeg_not_below
 
 SIGNATURES = {
     "JPEG": (0, b"\xff\xd8\xff"),

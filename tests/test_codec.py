@@ -17,10 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codec_lib import bitstream, datasets, images, models, weight_files
-from codec_lib.bitstream import unpack
-from codec_lib.codec import Codec, Symbols, freeze
-from codec_lib.entropy_coding import CODERS
+from codec_lib import datasets, images
+from codec_lib.codecs.codec import Codec, Symbols, freeze
+from codec_lib.coding import bitstream
+from codec_lib.coding.bitstream import unpack
+from codec_lib.coding.entropy_coding import CODERS
 from codec_lib.errors import (
     BadData,
     BadImage,
@@ -32,6 +33,8 @@ from codec_lib.errors import (
     Unsupported,
     WrongModel,
 )
+from codec_lib.networks import models
+from codec_lib.weights import weight_files
 
 
 def with_checksum(body: bytes) -> bytes:

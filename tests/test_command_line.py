@@ -51,7 +51,10 @@ def test_wrong_options_are_one_sentence(capfd):
     assert SENTENCE.fullmatch(capfd.readouterr().err)
 
 
-@pytest.mark.parametrize("module", ["recipe", "ablations", "release", "measurements", "pages", "report"])
+@pytest.mark.parametrize(
+    "module",
+    ["training.recipe", "training.ablations", "training.release", "evaluation.measurements", "report.pages", "report"],
+)
 def test_the_other_commands_do_alike(module):
     command = [sys.executable, "-m", f"codec_lib.{module}", "--nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

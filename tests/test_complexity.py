@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from codec_lib import complexity, datasets, models, tables
-from codec_lib.models import Preset
+from codec_lib import datasets, tables
+from codec_lib.evaluation import complexity
+from codec_lib.networks import models
+from codec_lib.networks.models import Preset
 
 SEED = {row["model"]: row for row in tables.read_csv(datasets.ROOT / "data" / "seed_complexity.csv")}
 CHECKERBOARD_RUNS_ITS_ENTROPY_PARAMETERS_TWICE = 1536 * (768 * 640 + 640 * 512 + 512 * 384)

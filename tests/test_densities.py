@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from codec_lib import densities
-from codec_lib.densities import PiecewiseLinearDensity, UnivariateDensity
-from codec_lib.entropy_coding import Writer
+from codec_lib.coding.entropy_coding import Writer
+from codec_lib.networks import densities
+from codec_lib.networks.densities import PiecewiseLinearDensity, UnivariateDensity
 
 few = settings(max_examples=25)
 

@@ -14,8 +14,8 @@ import pytest
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
-from codec_lib import diagrams, plotting
 from codec_lib.errors import Unsupported
+from codec_lib.evaluation import diagrams, plotting
 
 SIDE, CONTEXT = ("hyperprior", "joint", "checkerboard"), ("joint", "checkerboard")
 ALL = ("factorized", *SIDE)

@@ -7,8 +7,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from codec_lib import drawing
-from codec_lib.drawing import Edge, Graph, Node
+from codec_lib.evaluation import drawing
+from codec_lib.evaluation.drawing import Edge, Graph, Node
 
 FIRST = Graph({"a": Node("$a$", "tensor", 0, 0), "b": Node("b", "network", 4, 0)}, (Edge("a", "b"),))
 MORE = Graph(

@@ -12,9 +12,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sequences import inflict
 
-from codec_lib import entropy_coding
-from codec_lib.densities import UnivariateDensity, frozen_tables
-from codec_lib.entropy_coding import (
+from codec_lib.coding import entropy_coding
+from codec_lib.coding.entropy_coding import (
     CODERS,
     TOTAL,
     WIDEST,
@@ -26,6 +25,7 @@ from codec_lib.entropy_coding import (
     write_varint,
 )
 from codec_lib.errors import CodecError, Corrupt, Truncated, Unsupported
+from codec_lib.networks.densities import UnivariateDensity, frozen_tables
 
 OUTLIERS = [30_000, -30_000, 2**30, -(2**30), 2**31 - 1, -(2**31)]
 EMPTY = np.zeros(0, np.int32)

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
-from codec_lib import bitstream, evaluation, images, metrics
+from codec_lib import images, metrics
+from codec_lib.coding import bitstream
 from codec_lib.errors import BadImage
-from codec_lib.evaluation import COLUMNS, evaluate, summary
+from codec_lib.evaluation import evaluation
+from codec_lib.evaluation.evaluation import COLUMNS, evaluate, summary
 
 OF_MODELS = [name for name in COLUMNS if name != "B"]
 

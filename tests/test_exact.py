@@ -10,11 +10,8 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from codec_lib import exact, models
-from codec_lib.context import CHECKERBOARD, RASTER, WAVEFRONT, Order, walk
-from codec_lib.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
-from codec_lib.errors import BadData
-from codec_lib.exact import (
+from codec_lib.codecs import exact
+from codec_lib.codecs.exact import (
     LIMIT,
     Affine,
     ChannelPrior,
@@ -25,6 +22,10 @@ from codec_lib.exact import (
     plus,
     to_grid,
 )
+from codec_lib.coding.context import CHECKERBOARD, RASTER, WAVEFRONT, Order, walk
+from codec_lib.errors import BadData
+from codec_lib.networks import models
+from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
 
 GAUSSIAN = ["hyperprior", "joint", "checkerboard"]
 M = 12  # of the tiny preset

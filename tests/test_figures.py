@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from codec_lib import execution, provenance
 from codec_lib.datasets import ROOT
+from codec_lib.evaluation import provenance
+from codec_lib.report import execution
 
 FIGURES = ROOT / "figures"
 RECORDS = sorted(FIGURES.glob("*.json"))

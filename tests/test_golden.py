@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from codec_lib import bitstream, images, weight_files
-from codec_lib.codec import Codec, Symbols
-from codec_lib.entropy_coding import CODERS, Reader, Tables, Writer
-from codec_lib.models import MODELS
+from codec_lib import images
+from codec_lib.codecs.codec import Codec, Symbols
+from codec_lib.coding import bitstream
+from codec_lib.coding.entropy_coding import CODERS, Reader, Tables, Writer
+from codec_lib.networks.models import MODELS
+from codec_lib.weights import weight_files
 
 GOLDEN = Path(__file__).parent / "golden"
 

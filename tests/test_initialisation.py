@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec_lib import datasets, initialisation, models
-from codec_lib.densities import LOG2_SCALE_MAX, LOG2_SCALE_MIN, gaussian_log_prob
-from codec_lib.models import FactorizedPrior, Prediction
+from codec_lib import datasets
+from codec_lib.networks import models
+from codec_lib.networks.densities import LOG2_SCALE_MAX, LOG2_SCALE_MIN, gaussian_log_prob
+from codec_lib.networks.models import FactorizedPrior, Prediction
+from codec_lib.training import initialisation
 
 CONDITIONAL = ["hyperprior", "joint", "checkerboard"]
 

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from codec_lib import codec, images, initialisation, models
+from codec_lib import images
+from codec_lib.codecs import codec
 from codec_lib.errors import Unsupported
-from codec_lib.inspection import inspect
+from codec_lib.evaluation.inspection import inspect
+from codec_lib.networks import models
+from codec_lib.training import initialisation
 
 
 @pytest.fixture(scope="module", params=["hyperprior", "joint", "checkerboard"])

@@ -7,59 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from codec_lib.evaluation import provenance
+
 PACKAGE = Path(__file__).parents[1] / "codec_lib"
 
-LAYERS = {
-    "errors": 0,
-    "command_line": 1,
-    "files": 1,
-    "images": 2,
-    "tables": 2,
-    "metrics": 2,
-    "classical": 3,
-    "datasets": 3,
-    "quantization": 3,
-    "entropy_coding": 3,
-    "reproduction": 4,
-    "lossless_compressor": 4,
-    "huffman": 5,
-    "adaptive_arithmetic": 5,
-    "lossless": 6,
-    "densities": 4,
-    "layers": 4,
-    "transforms": 5,
-    "context": 5,
-    "models": 6,
-    "autoencoders": 7,
-    "muon": 0,
-    "stored": 7,
-    "exact": 7,
-    "initialisation": 7,
-    "bitstream": 7,
-    "codec": 8,
-    "autoencoder_codec": 8,
-    "runs": 8,
-    "weight_files": 9,
-    "training": 10,
-    "complexity": 9,
-    "inspection": 9,
-    "timing": 9,
-    "evaluation": 10,
-    "provenance": 4,
-    "measurements": 11,
-    "ablations": 11,
-    "recipe": 12,
-    "release": 11,
-    "plotting": 10,
-    "drawing": 11,
-    "diagrams": 12,
-    "webpage": 0,
-    "execution": 5,
-    "pages": 6,
-    "report": 4,
-    "__main__": 12,
-}
-MODULES = sorted(path.stem for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
+FOLDERS = ["", "coding", "networks", "codecs", "weights", "evaluation", "training", "report"]
+"""Each imports only from those before it, and from itself without circles; "" holds the modules at the top."""
+ABOVE_ALL = {"__init__", "__main__"}
+"""Modules at the top that may import every folder: the package's own names, and the command line."""
+MODULES = sorted(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in PACKAGE.rglob("*.py"))
 
 
 def imported(source: str) -> set[str]:
@@ -69,46 +25,46 @@ def imported(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            origin = ".".join(filter(None, ["codec_lib" if node.level else "", node.module]))
-            names |= {f"{origin}.{alias.name}" for alias in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def siblings(names: set[str]) -> set[str]:
-    """Modules of codec_lib among imported names; `from codec_lib import load` counts as codec."""
-    found = {name.split(".")[1] for name in names if name.startswith("codec_lib.")}
-    return {"weight_files" if name == "load" else name for name in found - {"__version__"}}
+def own(module: str) -> set[str]:
+    """The modules of codec_lib that a module of it imports."""
+    return provenance.imported(provenance._path(module).read_text(encoding="utf-8"))
 
 
-def test_imports_are_found_in_every_form():
-    source = """
-import numpy as np, codec_lib.codec
-from codec_lib import images, load as l, __version__
-from codec_lib.files import write_bytes
-def late():
-    from . import metrics
-    from .models import Prediction
-    import codec_lib
-"""
-    assert siblings(imported(source)) == {"codec", "weight_files", "images", "files", "metrics", "models"}
-    assert "numpy" in imported(source)
+def folder(module: str) -> str:
+    return module.rpartition(".")[0] if "." in module else ""
 
 
-def test_every_module_has_a_layer():
-    assert set(MODULES) - set(LAYERS) == set(), "give it a layer in LAYERS"
+def test_every_module_lies_in_a_known_folder():
+    assert {folder(module) for module in MODULES} <= set(FOLDERS)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - ABOVE_ALL))
+def test_imports_come_from_the_folders_before(module: str):
+    allowed = FOLDERS[: FOLDERS.index(folder(module)) + 1]
+    assert {name for name in own(module) if folder(name) not in allowed or name == "__main__"} == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_come_from_lower_layers(module: str):
-    used = siblings(imported((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
-    allowed = {name for name in LAYERS if LAYERS[name] < LAYERS.get(module, 0)}
-    assert used - allowed == set()
+def test_no_module_imports_itself_by_way_of_others(module: str):
+    reached, waiting = set(), sorted(own(module))
+    while waiting:
+        name = waiting.pop()
+        if name not in reached and name != "__init__":  # that imports `load` when it is asked for, late
+            reached.add(name)
+            waiting += own(name)
+    assert module not in reached
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_what_draws_imports_matplotlib(module: str):
-    names = imported((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    assert module in ("plotting", "drawing") or not any(name.split(".")[0] == "matplotlib" for name in names)
+    names = imported(provenance._path(module).read_text(encoding="utf-8"))
+    assert module in ("evaluation.plotting", "evaluation.drawing") or not any(
+        name.split(".")[0] == "matplotlib" for name in names
+    )
 
 
 def test_importing_the_package_imports_no_module_of_it():

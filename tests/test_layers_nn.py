@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from codec_lib.layers import GDN, MaskedConv2d, ResidualBlock, compress
+from codec_lib.networks.layers import GDN, MaskedConv2d, ResidualBlock, compress
 
 PEDESTAL = 2.0**-36
 

@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sequences import EMPTY, SAMPLE, damages, inflict, laplacian, sequences
 
-from codec_lib import lossless_compressor
-from codec_lib.entropy_coding import write_varint
+from codec_lib.coding import lossless_compressor
+from codec_lib.coding.entropy_coding import write_varint
+from codec_lib.coding.lossless import COMPRESSORS, pack, unpack
+from codec_lib.coding.lossless_compressor import WIDEST, entropy
 from codec_lib.errors import CodecError, Corrupt, Truncated, Unsupported
-from codec_lib.lossless import COMPRESSORS, pack, unpack
-from codec_lib.lossless_compressor import WIDEST, entropy
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)

@@ -11,12 +11,12 @@ from conftest import is_a_sentence
 from hypothesis import given, settings
 from sequences import EMPTY, SAMPLE, check_round_trip, sequences
 
-from codec_lib import lossless_compressor
-from codec_lib.adaptive_arithmetic import LONGEST_MEMORY
-from codec_lib.entropy_coding import write_varint
+from codec_lib.coding import lossless_compressor
+from codec_lib.coding.adaptive_arithmetic import LONGEST_MEMORY
+from codec_lib.coding.entropy_coding import write_varint
+from codec_lib.coding.lossless import COMPRESSORS, pack, unpack
+from codec_lib.coding.lossless_compressor import WIDEST, LosslessCompressor, entropy
 from codec_lib.errors import BadData, Corrupt, Truncated
-from codec_lib.lossless import COMPRESSORS, pack, unpack
-from codec_lib.lossless_compressor import WIDEST, LosslessCompressor, entropy
 
 # --- round trips ----------------------------------------------------------------------------
 

@@ -18,20 +18,13 @@ from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import __main__ as command_line
-from codec_lib import (
-    autoencoder_codec,
-    autoencoders,
-    bitstream,
-    codec,
-    datasets,
-    entropy_coding,
-    files,
-    images,
-    initialisation,
-    models,
-    weight_files,
-)
+from codec_lib import datasets, files, images
+from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib.coding import bitstream, entropy_coding
 from codec_lib.datasets import ROOT
+from codec_lib.networks import autoencoders, models
+from codec_lib.training import initialisation
+from codec_lib.weights import weight_files
 
 COMMANDS = ("encode", "decode", "info", "train", "evaluate", "data")
 TABLE = "lmbda,num_pixels,bits,bpp,psnr,time(enc),time(dec),ms_ssim,bpp_estimated"

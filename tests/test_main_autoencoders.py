@@ -12,10 +12,12 @@ import torch
 from commands import assert_refused, python, snapshot
 from PIL import Image
 
-from codec_lib import bitstream, datasets, files, images, tables, weight_files
+from codec_lib import datasets, files, images, tables
 from codec_lib.__main__ import LOSSLESS
-from codec_lib.autoencoders import AUTOENCODERS, ResNet18
-from codec_lib.runs import Settings, make_model
+from codec_lib.coding import bitstream
+from codec_lib.networks.autoencoders import AUTOENCODERS, ResNet18
+from codec_lib.training.runs import Settings, make_model
+from codec_lib.weights import weight_files
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import json
 import pytest
 from conftest import is_a_sentence
 
-from codec_lib import classical, evaluation, images, measurements, tables, weight_files
+from codec_lib import images, tables
 from codec_lib.errors import BadData, CodecError
+from codec_lib.evaluation import classical, evaluation, measurements
+from codec_lib.weights import weight_files
 
 TIMED = {"time(enc)", "time(dec)"}
 

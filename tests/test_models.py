@@ -9,9 +9,10 @@ import torch
 from scipy.special import log_ndtr
 from torch import Tensor
 
-from codec_lib import initialisation, models
 from codec_lib.errors import CodecError, Unsupported
-from codec_lib.models import FactorizedPrior, Prediction
+from codec_lib.networks import models
+from codec_lib.networks.models import FactorizedPrior, Prediction
+from codec_lib.training import initialisation
 
 
 def logits(model: FactorizedPrior, y: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from codec_lib.muon import Muon, orthogonal
+from codec_lib.training.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (1, 30)])

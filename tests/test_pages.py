@@ -8,10 +8,10 @@ import pytest
 from conftest import is_a_sentence
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from codec_lib import execution, pages
 from codec_lib.datasets import NAMES, ROOT
 from codec_lib.errors import BadData
-from codec_lib.weight_files import WEIGHTS
+from codec_lib.report import execution, pages
+from codec_lib.weights.weight_files import WEIGHTS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DRAWS = """

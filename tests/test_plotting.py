@@ -11,7 +11,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
-from codec_lib import plotting, tables
+from codec_lib import tables
+from codec_lib.evaluation import plotting
 
 rng = np.random.default_rng(0)
 

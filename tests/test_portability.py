@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codec_lib import exact, images, models, weight_files
-from codec_lib.bitstream import unpack
-from codec_lib.codec import Codec, Symbols, freeze
+from codec_lib import images
+from codec_lib.codecs import exact
+from codec_lib.codecs.codec import Codec, Symbols, freeze
+from codec_lib.coding.bitstream import unpack
+from codec_lib.networks import models
+from codec_lib.weights import weight_files
 
 # --- a thousand cases within a process ------------------------------------------------------
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_lib.quantization import add_noise, lower_bound, round_to, straight_through
+from codec_lib.networks.quantization import add_noise, lower_bound, round_to, straight_through
 
 reals = st.floats(-1e4, 1e4, width=32)
 grid = st.integers(-1000, 1000)

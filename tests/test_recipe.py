@@ -13,11 +13,12 @@ import pytest
 import torch
 from commands import SENTENCE, snapshot
 
-from codec_lib import recipe, release, training, weight_files
 from codec_lib.__main__ import main as codec_lib_main
 from codec_lib.__main__ import parser
 from codec_lib.errors import BadData, Unsupported
-from codec_lib.runs import Run, Settings, options
+from codec_lib.training import recipe, release, training
+from codec_lib.training.runs import Run, Settings, options
+from codec_lib.weights import weight_files
 
 NAMES = ["factorized-tiny-q3", "hyperprior-tiny-q3", "hyperprior-tiny-q3"]
 

@@ -12,10 +12,15 @@ from commands import SENTENCE
 from PIL import Image
 
 import codec_lib
-from codec_lib import codec, datasets, evaluation, initialisation, models, release, weight_files
+from codec_lib import datasets
+from codec_lib.codecs import codec
 from codec_lib.errors import BadData
-from codec_lib.runs import Run, Settings
-from codec_lib.training import train
+from codec_lib.evaluation import evaluation
+from codec_lib.networks import models
+from codec_lib.training import initialisation, release
+from codec_lib.training.runs import Run, Settings
+from codec_lib.training.training import train
+from codec_lib.weights import weight_files
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",

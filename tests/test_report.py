@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from codec_lib import execution, report
 from codec_lib.datasets import ROOT
+from codec_lib.report import execution
+from codec_lib.report import runner as report
 
 GRAPH = '''
 rule report:
@@ -149,7 +150,7 @@ def test_the_graph_of_the_report_is_complete(made):
     [
         ("data/autoencoder_runs.csv", ("00", "05")),
         ("data/weights/hyperprior-compact-q2.json", ("03", "04", "05")),
-        ("codec_lib/webpage.py", ()),
+        ("codec_lib/report/webpage.py", ()),
     ],
 )
 def test_only_what_its_inputs_changed_is_made_again(made, changed, notebooks):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import is_a_sentence
 
-from codec_lib import datasets, reproduction, tables
+from codec_lib import datasets, tables
 from codec_lib.errors import BadData
+from codec_lib.evaluation import reproduction
 
 DATA, FIGURES = datasets.ROOT / "data", datasets.ROOT / "figures"
 COLUMNS = ["report", "item", "setting", "quantity", "unit", "value", "note"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from update_readme import FIGURES, REPORT
 
-from codec_lib import models, tables
+from codec_lib import tables
+from codec_lib.networks import models
 
 
 def bd_rate(model: str, against: str) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from codec_lib import timing
+from codec_lib.evaluation import timing
 
 
 @pytest.fixture(scope="module")

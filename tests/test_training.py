@@ -18,12 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import datasets, files, initialisation, models, runs, tables, training, weight_files
+from codec_lib import datasets, files, tables
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported
-from codec_lib.models import Prediction
-from codec_lib.runs import CHECKPOINT, Run, Settings
-from codec_lib.training import LOG, train
+from codec_lib.networks import models
+from codec_lib.networks.models import Prediction
+from codec_lib.training import initialisation, runs, training
+from codec_lib.training.runs import CHECKPOINT, Run, Settings
+from codec_lib.training.training import LOG, train
+from codec_lib.weights import weight_files
 
 COLUMNS = ["step", "minutes", "loss", "bpp", "psnr", "val_loss", "val_bpp", "val_psnr"]
 

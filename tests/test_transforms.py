@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codec_lib import models, transforms
+from codec_lib.networks import models, transforms
 
 COMPACT = models.Preset("compact", 16, 12, (8, 16), 1)
 STYLES = {"paper": models.Preset("paper", 6, 10), "compact": COMPACT}

@@ -7,7 +7,8 @@ import pytest
 import update_weights_readme
 from update_weights_readme import README, TABLES
 
-from codec_lib import tables, weight_files
+from codec_lib import tables
+from codec_lib.weights import weight_files
 
 TEXT = README.read_text(encoding="utf-8")
 

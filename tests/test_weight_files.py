@@ -19,13 +19,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 import codec_lib
-from codec_lib import bitstream, codec, initialisation, models, release, stored, weight_files
-from codec_lib.bitstream import unpack
-from codec_lib.codec import Codec, freeze
-from codec_lib.densities import gaussian_tables
-from codec_lib.entropy_coding import Tables
+from codec_lib.codecs import codec, stored
+from codec_lib.codecs.codec import Codec, freeze
+from codec_lib.coding import bitstream
+from codec_lib.coding.bitstream import unpack
+from codec_lib.coding.entropy_coding import Tables
 from codec_lib.errors import BadData, Unsupported, WrongModel
-from codec_lib.weight_files import load, load_for, path_of, read, save
+from codec_lib.networks import models
+from codec_lib.networks.densities import gaussian_tables
+from codec_lib.training import initialisation, release
+from codec_lib.weights import weight_files
+from codec_lib.weights.weight_files import load, load_for, path_of, read, save
 
 KERNEL = "h_s.2.weight"
 

@@ -7,9 +7,11 @@ Run it after weights were released, or the ablations measured. A table is the bl
 
 from pathlib import Path
 
-from codec_lib import recipe, release, tables, weight_files
+from codec_lib import tables
 from codec_lib.datasets import ROOT
 from codec_lib.files import write_bytes
+from codec_lib.training import recipe, release
+from codec_lib.weights import weight_files
 
 README, ABLATIONS = weight_files.WEIGHTS / "README.md", ROOT / "data" / "ablations.csv"
 

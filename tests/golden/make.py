@@ -7,10 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec_lib import codec, datasets, images, initialisation, models, weight_files
-from codec_lib.codec import Codec, Symbols
-from codec_lib.entropy_coding import CODERS
+from codec_lib import datasets, images
+from codec_lib.codecs import codec
+from codec_lib.codecs.codec import Codec, Symbols
+from codec_lib.coding.entropy_coding import CODERS
 from codec_lib.files import write_bytes
+from codec_lib.networks import models
+from codec_lib.training import initialisation
+from codec_lib.weights import weight_files
 
 HERE = Path(__file__).parent
 SEED, LMBDA = 0, 0.025

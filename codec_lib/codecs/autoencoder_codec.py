@@ -1,0 +1,174 @@
+"""A frozen autoencoder with a lossless compressor <-> a `.cbk` file.
+
+pixels --images.pad--g_a, quantise-- symbols --lossless-- stream --bitstream.pack-- bytes
+bytes --bitstream.unpack-- stream --lossless-- symbols --dequantise, g_s--images.crop-- pixels
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from codec_lib import images
+from codec_lib.codecs.stored import digest_of, restore, round_weights
+from codec_lib.coding import bitstream, lossless
+from codec_lib.coding.bitstream import Container
+from codec_lib.coding.lossless_compressor import checked_symbols
+from codec_lib.errors import BadData, Desynchronised, Unsupported
+from codec_lib.networks.autoencoders import Autoencoder, make, order_0_bits
+
+CODERS = ("adaptive", "huffman", "huffman-file")
+"""Lossless coders of files; `huffman` has its table in the stream, `huffman-file` in a file beside it."""
+
+
+@final
+@dataclass(frozen=True)
+class AutoencoderCodec:
+    """A frozen autoencoder: it encodes and decodes, and cannot be trained.
+
+    Attributes:
+        network: in evaluation mode, its weights rounded to what is stored.
+        preset: its sizes.
+        stored: the tensors of its weight file.
+        digest: SHA-256 of the weights, 32 bytes.
+    """
+
+    network: Autoencoder
+    preset: str
+    stored: dict[str, Tensor]
+    digest: bytes
+
+    @property
+    def model(self) -> str:
+        """The model's public name."""
+        return self.network.name
+
+    @property
+    def quality(self) -> int:
+        """B, the bits of its quantiser."""
+        return self.network.B
+
+    @property
+    def rate_point(self) -> dict[str, float]:
+        """What tells this codec from others of its model."""
+        return {"B": self.network.B}
+
+    @property
+    def coders(self) -> tuple[str, ...]:
+        """The lossless coders whose files stand alone, the default first."""
+        return CODERS[:2]
+
+    def encode(self, image: Image.Image | np.ndarray, coder: str = "adaptive", state: Path | None = None) -> bytes:
+        """A picture as the bytes of a `.cbk` file.
+
+        Args:
+            image: PIL.Image of any mode, or uint8 (H, W, 3).
+            coder: a name of `CODERS`.
+            state: the file that the coder `huffman-file` writes its table to, JSON.
+
+        Raises:
+            BadImage, TooLarge: the picture cannot be handled.
+            Unsupported: no such coder.
+            BadData: the weights lead to numbers that are no symbols.
+        """
+        pixels = images.as_array(image)
+        symbols = self.analyse(pixels)
+        if coder == "huffman-file":
+            compressor = lossless.Huffman.from_sequence(symbols.ravel(), self._alphabet)
+            compressor.save(_needed(state))
+            stream = compressor.encode(symbols.ravel())
+        else:
+            stream = lossless.pack(coder, symbols.ravel(), self._alphabet)
+        height, width = pixels.shape[:2]
+        crc = bitstream.symbols_crc(symbols)
+        return bitstream.pack(
+            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, (stream,))
+        )
+
+    def decode(self, data: bytes, state: Path | None = None) -> np.ndarray:
+        """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
+
+        Raises:
+            Truncated, Corrupt, Unsupported, TooLarge: the file is not sound.
+            WrongModel: other weights wrote it.
+            Desynchronised: the symbols came out different from those that went in.
+            BadData: the table of `huffman-file` is missing or damaged.
+        """
+        container = bitstream.unpack(data)
+        return self._synthesise(self.read_symbols(container, state), container.height, container.width)
+
+    def analyse(self, pixels: np.ndarray) -> np.ndarray:
+        """The symbols of a picture, uint8 (H, W, 3) -> int32 (C, h, w), 0..2^B."""
+        images.check_size(*pixels.shape[:2])
+        x = images.pad(images.to_tensor(pixels), self.network.downscale)
+        with torch.inference_mode():
+            x = x.to(self._device(), memory_format=torch.channels_last)
+            symbols = self.network.quantise(self.network.encode(x))[0]
+        if not symbols.isfinite().all():
+            raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
+        return symbols.to("cpu", torch.int32).contiguous().numpy()
+
+    def read_symbols(self, container: Container, state: Path | None = None) -> np.ndarray:
+        """The symbols of a file, checked; raises as `decode` does."""
+        bitstream.check_weights(container, self.digest)
+        if len(container.streams) != 1:
+            raise Unsupported(f"The file has {len(container.streams)} streams where {self.model} writes 1.")
+        step = self.network.downscale
+        shape = (self.network.size.C, -(-container.height // step), -(-container.width // step))
+        count = int(np.prod(shape))
+        if container.coder == "huffman-file":
+            compressor = lossless.Huffman.from_file(_needed(state))
+            flat = compressor.decode(container.streams[0], count)
+            checked_symbols(flat, self._alphabet)
+        else:
+            flat = lossless.unpack(container.coder, container.streams[0], self._alphabet, count)
+        symbols = flat.reshape(shape)
+        if bitstream.symbols_crc(symbols) != container.symbols_crc:
+            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+        return symbols
+
+    def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
+        """The reconstruction without a file, uint8 (H, W, 3), and the order-0 entropy of all symbols in bits."""
+        pixels = images.as_array(image)
+        symbols = self.analyse(pixels)
+        bits = order_0_bits(torch.from_numpy(symbols)[None]).item()
+        return self._synthesise(symbols, *pixels.shape[:2]), bits
+
+    @property
+    def _alphabet(self) -> int:
+        return 2**self.network.B + 1
+
+    def _synthesise(self, symbols: np.ndarray, height: int, width: int) -> np.ndarray:
+        f_hat = self.network.dequantise(torch.from_numpy(symbols)[None].to(self._device()))
+        with torch.inference_mode():
+            x_hat = self.network.decode(f_hat.to(memory_format=torch.channels_last))
+        return images.to_pixels(images.crop(x_hat, height, width))
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def _needed(state: Path | None) -> Path:
+    if state is None:
+        raise BadData("The Huffman table of this file lies in a file of its own; name it with --state FILE.json.")
+    return state
+
+
+def freeze(model: Autoencoder, preset: str) -> AutoencoderCodec:
+    """Turn a trained autoencoder into a codec: its weights rounded to what is stored.
+
+    Raises:
+        BadData: a weight is not finite, or too large for half precision.
+    """
+    stored = round_weights(model)
+    return assemble(restore(make(model.name, preset, model.B), stored), stored, preset)
+
+
+def assemble(network: Autoencoder, stored: dict[str, Tensor], preset: str) -> AutoencoderCodec:
+    """A codec of a network whose weights are those `stored`, the tensors of a weight file."""
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return AutoencoderCodec(network, preset, stored, digest_of([network.name, preset, network.B], stored))

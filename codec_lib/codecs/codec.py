@@ -1,0 +1,324 @@
+"""A frozen model with its entropy coder <-> a `.cbk` file.
+
+From pixels to bytes and back:
+
+    pixels --images.pad--g_a-- y --h_a--quantization.round_to-- z        (a factorized prior has no z)
+    z, y --walk: exact.predict, round_to, entropy_coding.Writer-- streams --bitstream.pack-- bytes
+    bytes --bitstream.unpack-- streams --walk: exact.predict, entropy_coding.Reader-- y_hat
+    y_hat --g_s--images.crop-- pixels
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from codec_lib import images
+from codec_lib.codecs import exact
+from codec_lib.codecs.stored import digest_of, restore, round_weights
+from codec_lib.coding import bitstream, context
+from codec_lib.coding.bitstream import Container
+from codec_lib.coding.entropy_coding import CODERS, Reader, Tables, Writer
+from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported
+from codec_lib.networks import models
+from codec_lib.networks.densities import frozen_tables, gaussian_tables
+from codec_lib.networks.quantization import round_to
+
+Code = Callable[[Tensor, Tensor, Tensor], Tensor]
+Choose = Callable[[Tensor, Tensor], Tensor]
+Symbols = dict[str, np.ndarray]
+"""Stream -> int32 (channels, height, width): y, and before it z where the model has one."""
+
+
+@final
+@dataclass(frozen=True)
+class Codec:
+    """A frozen model: it encodes and decodes, and cannot be trained.
+
+    Attributes:
+        network: the model in evaluation mode, its weights rounded to what is stored.
+        prior: what of it encoder and decoder compute exactly.
+        tables: the integer tables of each stream, in the order of the file.
+        preset, lmbda: what it was trained as.
+        stored: the tensors of its weight file, without the tables.
+        digest: SHA-256 of weights and tables, 32 bytes.
+    """
+
+    network: models.Model
+    prior: exact.ChannelPrior | exact.GaussianPrior
+    tables: dict[str, Tables]
+    preset: str
+    lmbda: float
+    stored: dict[str, Tensor]
+    digest: bytes
+
+    @property
+    def model(self) -> str:
+        """The model's public name."""
+        return self.network.name
+
+    @property
+    def quality(self) -> int:
+        """The rate point, 1 to 4, nearest to its lmbda."""
+        return models.quality_of(self.lmbda)
+
+    @property
+    def rate_point(self) -> dict[str, float]:
+        """What tells this codec from others of its model."""
+        return {"lmbda": self.lmbda}
+
+    @property
+    def coders(self) -> tuple[str, ...]:
+        """The entropy coders that it can use, the default first."""
+        return tuple(name for name in CODERS if name != "torchac" or not self.network.order.many)
+
+    def encode(self, image: Image.Image | np.ndarray, coder: str = "constriction") -> bytes:
+        """A picture as the bytes of a `.cbk` file.
+
+        Args:
+            image: PIL.Image of any mode, or uint8 (H, W, 3).
+            coder: a name of `entropy_coding.CODERS`.
+
+        Raises:
+            BadImage, TooLarge: the picture cannot be handled.
+            Unsupported: no such coder here, or not for this model.
+            BadData: the weights lead to numbers that are no symbols.
+        """
+        pixels = images.as_array(image)
+        y, z = self.latents(pixels)
+        return self._write(z, self._rounding(y), *pixels.shape[:2], coder)
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
+
+        Raises:
+            Truncated, Corrupt, Unsupported, TooLarge: the file is not sound.
+            WrongModel: other weights wrote it.
+            Desynchronised: the symbols came out different from those that went in.
+        """
+        container = bitstream.unpack(data)
+        _, y_hat = self._read(container)
+        return self._synthesise(y_hat, container.height, container.width)
+
+    def analyse(self, pixels: np.ndarray) -> Symbols:
+        """The symbols of a picture, uint8 (H, W, 3)."""
+        y, z = self.latents(pixels)
+        choose = self._rounding(y)
+        symbols, _ = self.walk(z, *y.shape[1:], lambda positions, mean, index: choose(positions, mean))
+        return symbols
+
+    def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
+        """The file of given symbols of a picture of height x width; raises as `encode` does."""
+        shapes = {stream: values.shape for stream, values in symbols.items()}
+        if shapes != self._shapes(height, width):
+            raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
+        rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+        return self._write(symbols.get("z"), lambda positions, mean: rows[positions], height, width, coder)
+
+    def read_symbols(self, container: Container) -> Symbols:
+        """The symbols of a file, checked; raises as `decode` does."""
+        return self._read(container)[0]
+
+    def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
+        """What the model itself says of a picture: its reconstruction, uint8 (H, W, 3), and its estimate of the bits.
+
+        Nothing is written; a file must give the same pixels and nearly these bits.
+        """
+        pixels = images.as_array(image)
+        y, z = self.latents(pixels)
+        choose, bits = self._rounding(y), []
+
+        def estimate(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            symbols = choose(positions, mean)
+            bits.append(self.prior.bits(symbols, index))
+            return symbols
+
+        with torch.inference_mode():
+            _, y_hat = self.walk(z, *y.shape[1:], estimate)
+            if z is not None:
+                bits.append(self.network.bits_z(torch.from_numpy(z).float()[None].to(self._device())).item())
+        return self._synthesise(y_hat, *pixels.shape[:2]), sum(bits)
+
+    # --- pixels <-> latents ---
+
+    def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
+        """y, float64 (M, h, w), and the symbols of z."""
+        images.check_size(*pixels.shape[:2])
+        x = images.pad(images.to_tensor(pixels), self.network.downscale)
+        with torch.inference_mode():
+            y = self.network.g_a(x.to(self._device(), memory_format=torch.channels_last)).float()
+            z = None
+            if "z" in self.tables:
+                z = round_to(self.network.h_a(self.network.side_input(y)))[0][0]
+                z = self._checked(z.cpu()).numpy().astype(np.int32)
+        return y[0].cpu().double(), z
+
+    def _synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
+        y_hat = y_hat.float().to(self._device(), memory_format=torch.channels_last)
+        with torch.inference_mode():
+            x_hat = self.network.g_s(y_hat)
+        return images.to_pixels(images.crop(x_hat, height, width))
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of each stream of a picture's file."""
+        h, w = -(-height // self.network.downscale), -(-width // self.network.downscale)
+        of_all = {"z": (self.network.size.N, -(-h // 4), -(-w // 4)), "y": (self.network.size.M, h, w)}
+        return {stream: of_all[stream] for stream in self.tables}
+
+    # --- latents <-> bytes ---
+
+    def walk(self, z: np.ndarray | None, h: int, w: int, code: Code) -> tuple[Symbols, Tensor]:
+        """Go over the groups of y; all that encoder and decoder differ in is `code`.
+
+        Args:
+            z: the symbols of z, if the model has one.
+            code: `code(positions, mean, index)` gives the symbols there, float64 (n, M); mean likewise,
+                index the table of each, int64.
+
+        Returns:
+            All symbols, and y_hat, float64 (1, M, h, w).
+        """
+        psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
+        symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
+
+        def predict(positions: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+            return self.prior.predict(psi[positions], around[0])
+
+        def visit(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = code(positions, exact.from_grid(mean), index)
+            symbols[positions] = values.to(torch.int32)
+            return exact.plus(mean, values)[None]
+
+        like = torch.empty(1, self.network.size.M, h, w, dtype=torch.float64)
+        y_hat = context.walk(self.network.order, like, predict, visit)
+        y = symbols.T.reshape(-1, h, w).numpy()
+        return ({} if z is None else {"z": z}) | {"y": y}, exact.from_grid(y_hat)
+
+    def _rounding(self, y: Tensor) -> Choose:
+        rows = y.flatten(1).T
+        return lambda positions, mean: self._checked(round_to(rows[positions], mean)[0])
+
+    def _checked(self, symbols: Tensor) -> Tensor:
+        if not (symbols.abs() < 2**31).all():  # not a number, either
+            raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
+        return symbols
+
+    def _write(self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str) -> bytes:
+        self._check_coder(coder)
+        streams = []
+        if z is not None:
+            writer = Writer(self.tables["z"], coder)
+            writer.put(z.ravel(), _channel_index(z.shape))
+            streams.append(writer.finish())
+        writer = Writer(self.tables["y"], coder)
+
+        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = choose(positions, mean)
+            writer.put(_flat(values).astype(np.int32), _flat(index))
+            return values
+
+        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
+        streams.append(writer.finish())
+        crc = bitstream.symbols_crc(*symbols.values())
+        return bitstream.pack(
+            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, tuple(streams))
+        )
+
+    def _read(self, container: Container) -> tuple[Symbols, Tensor]:
+        self._check_container(container)
+        shapes = self._shapes(container.height, container.width)
+        streams, z = dict(zip(self.tables, container.streams, strict=True)), None
+        if "z" in shapes:
+            reader = Reader(self.tables["z"], container.coder, streams["z"])
+            z = reader.get(_channel_index(shapes["z"])).reshape(shapes["z"])
+            reader.finish()
+        reader = Reader(self.tables["y"], container.coder, streams["y"])
+
+        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+            values = reader.get(_flat(index)).reshape(index.shape[::-1])
+            return torch.from_numpy(values.T.astype(np.float64))
+
+        symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
+        reader.finish()
+        if bitstream.symbols_crc(*symbols.values()) != container.symbols_crc:
+            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+        return symbols, y_hat
+
+    def _check_coder(self, coder: str) -> None:
+        if coder in CODERS and coder not in self.coders:
+            raise Unsupported(
+                f"torchac keeps no state between groups, so it cannot code the {self.model} model; "
+                "use --coder constriction."
+            )
+
+    def _check_container(self, container: Container) -> None:
+        """Refuse, before memory is taken, files of other weights and streams too short for their picture."""
+        bitstream.check_weights(container, self.digest)
+        if len(container.streams) != len(self.tables):
+            raise Unsupported(
+                f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."
+            )
+        self._check_coder(container.coder)
+        shapes = self._shapes(container.height, container.width)
+        for stream, data in zip(self.tables, container.streams, strict=True):
+            channels, h, w = shapes[stream]
+            least = self.tables[stream].least_bits
+            least = (least.sum() if len(least) == channels else channels * least.min()) * h * w
+            if 8 * len(data) + 64 < least:
+                raise Corrupt(
+                    f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
+                    f"{len(data):,} bytes, where {int(least / 8):,} are the least possible."
+                )
+
+
+def _flat(rows: Tensor) -> np.ndarray:
+    """(n, M) -> (M n): channel after channel, as the streams have them."""
+    return rows.T.numpy().ravel()
+
+
+def _channel_index(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
+
+
+def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
+    """Turn a trained model into a codec: weights rounded to what is stored, integer tables made.
+
+    Raises:
+        BadData: a weight is not finite, or too large for half precision or for exact coding.
+    """
+    stored = round_weights(model)
+    network = restore(type(model)(model.size), stored)
+    if isinstance(network, models.FactorizedPrior):
+        tables = {"y": frozen_tables(network.density_y)}
+    else:
+        tables = {"z": frozen_tables(network.density_z), "y": gaussian_tables()}
+    return assemble(network, stored, tables, preset, lmbda)
+
+
+def assemble(
+    network: models.Model, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float
+) -> Codec:
+    """A codec of a network whose weights are those `stored`, the tensors of a weight file.
+
+    Raises:
+        BadData: weights too large for exact coding.
+    """
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    digest = digest_of([network.name, preset, lmbda], stored | stored_tables(tables))
+    return Codec(network, exact.freeze(network), tables, preset, lmbda, stored, digest)
+
+
+def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
+    """The tensors of a weight file that hold the tables."""
+    return {
+        f"tables.{stream}.{part}": torch.from_numpy(getattr(t, part))
+        for stream, t in tables.items()
+        for part in ("widths", "offsets", "frequencies")
+    }

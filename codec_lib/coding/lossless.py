@@ -1,0 +1,72 @@
+"""The lossless coders by name, as files need them: nothing beside the stream is wanted to read it.
+
+`huffman` puts its table into the stream; `adaptive` learns as it goes.
+"""
+
+import numpy as np
+
+from codec_lib.coding.adaptive_arithmetic import AdaptiveArithmetic
+from codec_lib.coding.entropy_coding import read_varint, write_varint
+from codec_lib.coding.huffman import Huffman
+from codec_lib.coding.lossless_compressor import checked_alphabet, checked_symbols, read_alphabet
+from codec_lib.errors import Corrupt, Truncated, Unsupported
+
+COMPRESSORS = {"huffman": Huffman, "adaptive": AdaptiveArithmetic}
+"""The coders by name."""
+
+
+def _check_name(name: str) -> None:
+    if name not in COMPRESSORS:
+        raise Unsupported(f"There is no lossless coder '{name}'; choose from {', '.join(COMPRESSORS)}.")
+
+
+_FINE = 64
+"""Wider alphabets are coded adaptively in two digits of this base: a thousand frequencies cannot be learned one by one
+from some ten thousand symbols. The finer digits are coded sorted by the coarser, whose statistics they thus follow."""
+
+
+def pack(name: str, symbols: np.ndarray, alphabet: int) -> bytes:
+    """Code int (n) symbols of 0 to alphabet - 1 so that `unpack` needs no state.
+
+    Raises:
+        BadData: they are not that.
+        Unsupported: no such coder.
+    """
+    _check_name(name)
+    if name == "huffman":
+        return Huffman.encode_with_table(symbols, alphabet)
+    head = write_varint(checked_alphabet(alphabet))
+    if alphabet <= _FINE:
+        return head + AdaptiveArithmetic(alphabet).encode(symbols)
+    coarse, fine = np.divmod(checked_symbols(symbols, alphabet), _FINE)
+    first = AdaptiveArithmetic(-(-alphabet // _FINE)).encode(coarse)
+    return head + write_varint(len(first)) + first + AdaptiveArithmetic(_FINE).encode(fine[_sorted(coarse)])
+
+
+def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> np.ndarray:
+    """The symbols, int32 (count), that `pack` was given.
+
+    Raises:
+        Truncated, Corrupt: it is no such stream, or of another alphabet or count.
+        Unsupported: no such coder.
+    """
+    _check_name(name)
+    if name == "huffman":
+        return Huffman.decode_with_table(data, count, alphabet)
+    alphabet, at = read_alphabet(data, 0, alphabet)
+    if alphabet <= _FINE:
+        return AdaptiveArithmetic(alphabet).decode(data[at:], count)
+    length, at = read_varint(data, at)
+    if at + length > len(data):
+        raise Truncated("A stream ends inside its coarser digits.")
+    coarse = AdaptiveArithmetic(-(-alphabet // _FINE)).decode(data[at : at + length], count)
+    fine = AdaptiveArithmetic(_FINE).decode(data[at + length :], len(coarse))
+    symbols = coarse * _FINE
+    symbols[_sorted(coarse)] += fine
+    if (symbols >= alphabet).any():
+        raise Corrupt("A stream holds a symbol that its alphabet has not.")
+    return symbols
+
+
+def _sorted(coarse: np.ndarray) -> np.ndarray:
+    return np.argsort(coarse, kind="stable")

@@ -1,0 +1,140 @@
+"""Measurements kept on disk, each with the record of what it was made from: what the report is put together from.
+
+    python -m codec_lib.measurements hyperprior-compact-q2 --dataset kodak --folder build/measured
+
+measures a codec, `jpeg` or another classical codec its curve, and `times` the models at the papers' sizes.
+`pictures`, `curve` and `times` measure anew where no folder is given; where one is, they read what lies there, and
+refuse what was made from other code, weights or pictures.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from codec_lib import datasets, images, tables
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import Unsupported
+from codec_lib.evaluation import classical, evaluation, provenance, timing
+from codec_lib.networks import models
+from codec_lib.tables import Row
+from codec_lib.weights import weight_files
+from codec_lib.weights.weight_files import AnyCodec
+
+TIMES = "times"
+CLASSICAL = {re.sub(r"[ :]+", "", name.lower()): name for name in classical.CODECS}
+"""The name of a curve's measurement -> that of its codec."""
+
+
+def stem(model: str, preset: str, quality: int, coder: str | None = None) -> str:
+    """The name of a codec's measurement: that of its weights, and the coder where it is not the default."""
+    return weight_files.path_of(model, preset, quality).stem + (f".{coder}" if coder else "")
+
+
+def pictures(
+    codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True
+) -> list[Row]:
+    """The rows of `evaluation.evaluate` for a codec on a data set.
+
+    Args:
+        codec: what to measure.
+        dataset: embedded, kodak or a folder of pictures.
+        coder: None for its default.
+        folder: where measurements are kept; empty to measure now.
+        progress: show a bar while measuring.
+
+    Raises:
+        BadData: the folder lacks it, or it was made from something else than is at hand.
+    """
+    name = stem(codec.model, codec.preset, codec.quality, coder)
+    return _rows(
+        name, folder, "evaluation", {name: codec.digest.hex()}, dataset,
+        lambda: evaluation.evaluate(codec, datasets.open_pictures(dataset), coder, progress),
+    )  # fmt: skip
+
+
+def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = True) -> list[Row]:
+    """The rows of `classical.curve`; arguments and errors as of `pictures`."""
+    name = next(name for name, of in CLASSICAL.items() if of == codec)
+    return _rows(
+        name, folder, "classical", {}, dataset,
+        lambda: classical.curve(codec, datasets.open_pictures(dataset), progress=progress),
+    )  # fmt: skip
+
+
+def times(dataset: str, folder: str | Path = "") -> list[Row]:
+    """`timing.whole` of each model at the papers' low-rate size, on a data set's first picture; seconds."""
+
+    def measure() -> list[Row]:
+        pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
+        return [{"model": name} | timing.whole(timing.stand_in(name, pixels), pixels) for name in models.MODELS]
+
+    return _rows(TIMES, folder, "timing", {}, dataset, measure)
+
+
+def _rows(
+    name: str, folder: str | Path, module: str, weights: dict[str, str], dataset: str, measure: Callable[[], list[Row]]
+) -> list[Row]:
+    if not folder:
+        return measure()
+    path = _path(name, dataset, folder)
+    provenance.check(path, provenance.inputs(provenance.sources(module), weights, dataset))
+    return tables.read_csv(path)
+
+
+def _path(name: str, dataset: str, folder: str | Path) -> Path:
+    return datasets.ROOT / folder / Path(dataset).name / f"{name}.csv"
+
+
+def keep(name: str, dataset: str, folder: str | Path) -> Path:
+    """Measure now and write `FOLDER/DATASET/NAME.csv`, with its record beside it.
+
+    Args:
+        name: MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`.
+        dataset: embedded, kodak or a folder of pictures.
+        folder: is made if need be.
+
+    Raises:
+        CodecError: no such codec, weights or pictures.
+    """
+    weights: dict[str, str] = {}
+    if name == TIMES:
+        module, rows = "timing", times(dataset)
+    elif name in CLASSICAL:
+        module, rows = "classical", curve(CLASSICAL[name], dataset)
+    else:
+        codec, coder = _codec(name)
+        module, rows, weights = "evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
+    path = _path(name, dataset, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables.write_csv(path, [{k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows])
+    provenance.keep(path, provenance.record(provenance.sources(module), weights, dataset))
+    return path
+
+
+def _codec(name: str) -> tuple[AnyCodec, str | None]:
+    of_weights, _, coder = name.partition(".")
+    path = weight_files.WEIGHTS / f"{of_weights}.safetensors"
+    if not path.is_file():
+        known = ", ".join([TIMES, *CLASSICAL])
+        raise Unsupported(f"Nothing is called '{name}'; name a weight file of data/weights, or one of {known}.")
+    return weight_files.read(path), coder or None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
+    parser = Parser(prog="python -m codec_lib.measurements", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", metavar="NAME", help="weights (MODEL-PRESET-qQ[.CODER]), a codec, or times")
+    parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
+    parser.add_argument("--folder", default="build/measured", help="where to keep them (default: build/measured)")
+    args = parser.parse_args(arguments)
+
+    def work() -> None:
+        for name in args.names:
+            print(keep(name, args.dataset, args.folder))
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What a result was made from: code, weights, pictures, versions; kept as JSON beside it, compared before use."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from codec_lib import datasets
+from codec_lib.errors import BadData
+from codec_lib.files import read_bytes, write_bytes
+
+PACKAGE = Path(__file__).resolve().parents[1]
+VERSIONS = ("torch", "numpy", "pillow", "constriction", "torchac", "matplotlib", "pytorch-msssim")
+
+
+def sources(*modules: str) -> list[Path]:
+    """The source files of these modules of codec_lib ("coding.huffman") and of all that they import of it, sorted."""
+    found, waiting = set(), list(modules)
+    while waiting:
+        path = _path(waiting.pop())
+        if path not in found:
+            found.add(path)
+            waiting += imported(path.read_text(encoding="utf-8"))
+    return sorted(found)
+
+
+def _path(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imported(source: str) -> set[str]:
+    """The modules of codec_lib that Python source imports, anywhere in it; `__init__` for the package's own names."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {_module(name) for name in names if name.split(".")[0] == PACKAGE.name}
+
+
+def _module(name: str) -> str:
+    """The module of a dotted name that may end in something within a module."""
+    parts = name.split(".")[1:]
+    while parts and not _path(".".join(parts)).is_file():
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+def tables(source: str) -> set[Path]:
+    """The tables of `data/` whose names are strings of Python source, as those that it reads are."""
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    names = {value for value in constants if isinstance(value, str) and value.endswith(".csv")}
+    return {path for path in (PACKAGE.parent / "data").glob("*.csv") if path.name in names}
+
+
+def checksum(paths: Iterable[Path]) -> str:
+    """SHA-256, hexadecimal, of the names and contents of files, in their order."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{path.name} {hashlib.sha256(read_bytes(path)).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def of_data(dataset: str | Path) -> dict[str, str]:
+    """Name and checksum of a data set: of its manifest, which holds its pictures', or of a folder's pictures."""
+    if str(dataset) in datasets.NAMES:
+        return {"name": str(dataset), "sha256": checksum([datasets.ROOT / "data" / f"{dataset}.csv"])}
+    return {"name": Path(dataset).name, "sha256": checksum(datasets.open_pictures(dataset))}
+
+
+def inputs(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
+    """The entries of a record that a result depends on.
+
+    Args:
+        code: the source files that decide the result.
+        weights: name -> digest of the weights that are loaded.
+        dataset: a name or folder, if pictures are.
+    """
+    data = of_data(dataset) if dataset is not None else None
+    return {"code": checksum(code), "weights": weights, "data": data}
+
+
+def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
+    """What is about to be used (`inputs`), and where."""
+    return inputs(code, weights, dataset) | {
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS},
+        "machine": {"system": platform.platform(), "processor": processor(), "threads": threads()},
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout, with `+` where tracked files differ from it; None outside of one."""
+    git = ["git", "-C", str(PACKAGE.parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def threads() -> int:
+    """How many threads a process of this environment computes with."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def path_of(result: Path) -> Path:
+    """Where the record of a result lies: NAME.csv -> NAME.json."""
+    return result.with_suffix(".json")
+
+
+def keep(result: Path, made_from: dict, files: Iterable[Path] = ()) -> None:
+    """Write the record of a result, with the checksum of each file that belongs to it (by default itself)."""
+    made = {path.name: hashlib.sha256(read_bytes(path)).hexdigest() for path in files or [result]}
+    write_bytes(path_of(result), (json.dumps(made_from | {"files": made}, indent=1) + "\n").encode())
+
+
+def check(result: Path, made_from: dict) -> None:
+    """Refuse a result that was made from something else than what is at hand, the `inputs` given.
+
+    Raises:
+        BadData: it has no record, was changed since, or its code, weights or pictures were others.
+    """
+    advice = "run 'make report', or leave the folder of measurements out to measure anew"
+    try:
+        kept = json.loads(read_bytes(path_of(result)))
+        same = kept["files"][result.name] == hashlib.sha256(read_bytes(result)).hexdigest()
+        differ = [name for name in ("code", "weights", "data") if kept[name] != made_from[name]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(f"The file {path_of(result)} is not the record of {result.name}; {advice}.") from error
+    if not same:
+        raise BadData(f"The file {result} was changed after it was made; {advice}.")
+    if differ:
+        raise BadData(f"The file {result} was made from other {' and '.join(differ)} than those at hand; {advice}.")

@@ -1,0 +1,95 @@
+"""Where the time goes at the papers' sizes, whose weights need not be trained to be timed."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from codec_lib import images
+from codec_lib.codecs import codec
+from codec_lib.codecs.codec import Codec
+from codec_lib.coding import bitstream
+from codec_lib.networks import models
+from codec_lib.networks.models import FactorizedPrior, ScaleHyperprior
+
+_SPREAD = (3.0, -3.0)
+"""log2 of the standard deviations of the latent's channels, first to last, as trained models have them."""
+
+
+@torch.no_grad()
+def stand_in(name: str, pixels: np.ndarray, seed: int = 0) -> Codec:
+    """A codec of the papers' low-rate size with random weights, but with as much to code as a trained one.
+
+    The latent's channels are scaled to standard deviations from 8 down to 1/8 on the picture given,
+    uint8 (H, W, 3), and the prior predicts them so. It takes the time of a trained codec, and nothing else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.make(name, "paper", models.LMBDAS[0])
+    log2_scale = torch.linspace(*_SPREAD, model.size.M)
+    last = model.g_a[-1]
+    x = images.pad(images.to_tensor(pixels), model.downscale)
+    y = model.g_a(x)
+    gain = torch.exp2(log2_scale) / y.std((0, 2, 3))
+    last.weight.mul_(gain[:, None, None, None])
+    last.bias.copy_((last.bias - y.mean((0, 2, 3))) * gain)
+    if isinstance(model, FactorizedPrior):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.density_y.initialise(2 * torch.exp2(log2_scale))
+    else:
+        predicts = model.h_s[-1] if isinstance(model, ScaleHyperprior) else model.entropy_parameters[-1]
+        predicts.weight.mul_(0.1)
+        predicts.bias[-model.size.M :] = log2_scale
+    return codec.freeze(model.eval(), "paper", models.LMBDAS[0])
+
+
+def least(function: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds of the fastest of several calls; the others were disturbed."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+PARTS = ("g_a", "h_a", "h_s", "context", "coder (enc)", "coder (dec)", "container", "g_s")
+
+
+def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, float]:
+    """Seconds from pixels to bytes and back (`encode`, `decode`), and where they go (`PARTS`).
+
+    `h_s` is all that is computed from z once, `context` all that is predicted group by group (context and entropy
+    parameters), both in integers; `coder` is what coding takes besides; `container` packing and checking a file.
+    """
+    data = frozen.encode(pixels)
+    frozen.decode(data)
+    symbols, container = frozen.analyse(pixels), bitstream.unpack(data)
+    z, (h, w) = symbols.get("z"), symbols["y"].shape[1:]
+    network = frozen.network
+    x = images.pad(images.to_tensor(pixels), network.downscale).to(memory_format=torch.channels_last)
+    rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+    seconds = {
+        "encode": least(lambda: frozen.encode(pixels), repeats),
+        "decode": least(lambda: frozen.decode(data), repeats),
+    }
+    with torch.inference_mode():
+        y = network.g_a(x)
+        y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
+        h_s = least(lambda: frozen.prior.side_information(None if z is None else torch.from_numpy(z), h, w), repeats)
+        walk = least(lambda: frozen.walk(z, h, w, lambda positions, mean, index: rows[positions]), repeats)
+        write = least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats)
+        read = least(lambda: frozen.read_symbols(container), repeats)
+        parts = (
+            least(lambda: network.g_a(x), repeats),
+            0.0 if z is None else least(lambda: network.h_a(network.side_input(y)), repeats),
+            0.0 if z is None else h_s,
+            max(0.0, walk - h_s) if hasattr(network, "context") else 0.0,
+            max(0.0, write - walk),  # two timings: their difference may be noise
+            max(0.0, read - walk),
+            least(lambda: bitstream.unpack(bitstream.pack(container)), repeats),
+            least(lambda: network.g_s(y_hat), repeats),
+        )
+    return seconds | dict(zip(PARTS, parts, strict=True))

@@ -1,0 +1,353 @@
+"""The autoencoders that the seeds began with: a fixed quantiser between two networks, no model of the symbols.
+
+    x --g_a-- f in [0, 1] --round(2^B f)-- symbols 0..2^B --/ 2^B-- f_hat --g_s-- x_hat
+
+The rate is decided by the number of symbols and by B; what a lossless coder saves comes afterwards
+(`lossless`). In training f gets Gaussian noise of the quantiser's amplitude instead of rounding, as the
+seeds have it, or is rounded with the gradient passed straight through, which serves coarse quantisers better.
+
+    ae-maxpool   convolutions, halved by max-pooling          (first seed's start; positions 8x8 pixels)
+    ae-strided   the same, halved by strided convolutions     (first seed)
+    ae-residual  ae-strided with residual blocks              (first seed)
+    ae-vae       ae-strided, variational, spatial latent      (what the first seed's could have been)
+    ae-vector    variational, a vector for each 128x128 block (what the first seed's was)
+    ae-resnet18  ResNet-18 and a mirrored residual decoder    (second and third seeds; positions 32x32)
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec_lib.errors import Unsupported
+from codec_lib.networks import quantization
+from codec_lib.networks.models import Prediction
+
+BITS = (1, 2, 4, 10)
+"""B of the seeds' quantisers."""
+
+_NOISE = 12**-0.5  # standard deviation of a rounding error, in steps
+
+
+@dataclass(frozen=True)
+class Size:
+    """Channels after each halving, and C: channels of the latent."""
+
+    widths: tuple[int, ...]
+    C: int
+
+
+def _sizes(name: str, B: int) -> dict[str, Size]:
+    if name == "ae-resnet18":
+        C = 512 if B in (1, 4) else 128  # second and third seed
+        return {
+            "paper": Size((64, 64, 128, 256, 512), C),
+            "compact": Size((32, 32, 64, 128, 256), C),
+            "tiny": Size((8, 8, 8, 8, 8), 12),
+        }
+    if name == "ae-vector":
+        return {"compact": Size((32, 64, 128, 128), 128), "tiny": Size((8, 8, 8, 8), 16)}
+    return {"compact": Size((32, 64, 128), 16), "tiny": Size((8, 8, 8), 4)}
+
+
+def check_preset(name: str, preset: str) -> None:
+    """Refuse presets that an autoencoder does not have.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    presets = _sizes(name, 1)
+    if preset not in presets:
+        raise Unsupported(f"There is no preset '{preset}' of {name}; choose from {', '.join(presets)}.")
+
+
+def order_0_bits(symbols: Tensor) -> Tensor:
+    """Empirical entropy of all symbols of each picture together, times their number: (B, ...) int -> (B) bits."""
+    totals = []
+    for one in symbols.flatten(1).long():
+        n = torch.bincount(one).double()
+        n = n[n > 0]
+        totals.append((n * (n.sum() / n).log2()).sum())
+    return torch.stack(totals)
+
+
+class Autoencoder(nn.Module):
+    """g_a, a quantiser of B bits, g_s.
+
+    Args:
+        size: channels.
+        B: one of `BITS`; the symbols are 0..2^B (second seed; third seed's formula is the same).
+        straight_through: in training the decoder sees f rounded, with the gradient of f, instead of noise.
+    """
+
+    name: str
+    downscale = 8
+    first_contrast = 0.2
+
+    def __init__(self, size: Size, B: int, straight_through: bool = False):
+        super().__init__()
+        self.size, self.B, self.straight_through = size, B, straight_through
+        self.g_a, self.g_s = self._networks(size)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                _initialise(module)
+        for module in self.modules():
+            if isinstance(module, _Residual):
+                nn.init.zeros_(module.conv2.weight)  # so that the block does nothing at first
+        with torch.no_grad():  # begin with a latent that uses its range, and with a picture of grey
+            self._last(self.g_a).weight.mul_(2.5)
+            self._last(self.g_s).weight.mul_(self.first_contrast)
+
+    @staticmethod
+    def _last(network: nn.Module) -> nn.Module:
+        return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)][-1]
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`.
+
+        In training mode nothing is said of the rate, which is fixed; in evaluation mode the bits are
+        the order-0 entropy of the symbols.
+        """
+        f = self.encode(x)
+        if self.training:
+            if self.straight_through:
+                seen = quantization.straight_through(f, self.dequantise(self.quantise(f)))
+            else:
+                seen = f + torch.randn_like(f) * (_NOISE * 2.0**-self.B)
+            return Prediction(self.decode(seen), {"y": f.new_zeros(len(f))})
+        symbols = self.quantise(f)
+        return Prediction(self.decode(self.dequantise(symbols)), {"y": order_0_bits(symbols).float()})
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x -> f (B, C, h, w) in [0, 1], float32."""
+        return torch.sigmoid(self.g_a(2 * x - 1).float())
+
+    def decode(self, f: Tensor) -> Tensor:
+        """f, or f_hat -> x_hat (B, 3, H, W)."""
+        return 0.5 + self.g_s(2 * f - 1).float()
+
+    def quantise(self, f: Tensor) -> Tensor:
+        """f in [0, 1] -> symbols 0..2^B, float32; a value that is not a number stays one."""
+        return torch.floor(f * 2**self.B + 0.5)
+
+    def dequantise(self, symbols: Tensor) -> Tensor:
+        """Symbols -> f_hat, float32."""
+        return symbols.float() / 2**self.B
+
+
+@torch.no_grad()
+def _initialise(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Keep the amplitudes through ReLU layers (He et al. 2015, eq. 10); torch's own start loses most of them."""
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    taps = layer.weight[0, 0].numel() / (layer.stride[0] ** 2 if transposed else 1)
+    nn.init.normal_(layer.weight, std=(2 / (layer.in_channels * taps)) ** 0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _conv(i: int, o: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(i, o, 3, stride=stride, padding=1)
+
+
+def _double(i: int, o: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(i, o, 4, stride=2, padding=1)
+
+
+def _decoder(size: Size, residual: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = [_conv(size.C, size.widths[-1]), nn.ReLU()]
+    widths = [*reversed(size.widths)]
+    for i, o in zip(widths, [*widths[1:], 3], strict=True):
+        layers += [_Residual(i)] if residual else []
+        layers += [_double(i, o), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _encoder(size: Size, outputs: int, residual: bool = False, pooled: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i, o in zip([3, *size.widths], size.widths, strict=False):
+        layers += [_conv(i, o), nn.ReLU(), nn.MaxPool2d(2)] if pooled else [_conv(i, o, 2), nn.ReLU()]
+        layers += [_Residual(o)] if residual else []
+    return nn.Sequential(*layers, _conv(size.widths[-1], outputs))
+
+
+class _Residual(nn.Module):
+    """`relu(x + conv(relu(conv(x))))`, the first seed's skip connection (He et al. 2016, fig. 2)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1, self.conv2 = _conv(channels, channels), _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.conv2(F.relu(self.conv1(x))))
+
+
+class MaxPool(Autoencoder):
+    """Convolutions of stride 1, each followed by max-pooling."""
+
+    name = "ae-maxpool"
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        return _encoder(size, size.C, pooled=True), _decoder(size)
+
+
+class Strided(Autoencoder):
+    """Convolutions of stride 2: as many weights, a quarter of the work."""
+
+    name = "ae-strided"
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        return _encoder(size, size.C), _decoder(size)
+
+
+class Residual(Autoencoder):
+    """`Strided` with a residual block after each halving and before each doubling."""
+
+    name = "ae-residual"
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        return _encoder(size, size.C, residual=True), _decoder(size, residual=True)
+
+
+class Variational(Autoencoder):
+    """A variational autoencoder (Kingma and Welling 2014) with the quantiser in the prior's quantiles.
+
+    The encoder gives mean and log-variance of a Gaussian posterior, the prior is N(0, 1). The loss
+    `lmbda 255^2 MSE + KL [bits a pixel]` is the ELBO of Gaussian pixels, 1 / lmbda the weight of the
+    KL term. For a file f = Phi(mean), Phi the prior's distribution function, so that the symbols are
+    about equally likely wherever the posteriors fill the prior.
+    """
+
+    name = "ae-vae"
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        return _encoder(size, 2 * size.C), _decoder(size)
+
+    def forward(self, x: Tensor) -> Prediction:
+        if not self.training:
+            return super().forward(x)
+        mean, log_variance = self.posterior(x)
+        y = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        nats = (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)) / 2
+        return Prediction(0.5 + self.g_s(y).float(), {"y": nats / math.log(2)})
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> mean and log-variance, two tensors (B, C, h, w), float32."""
+        mean, log_variance = self.g_a(2 * x - 1).float().chunk(2, 1)
+        return mean, log_variance.clamp(-20, 20)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return torch.special.ndtr(self.posterior(x)[0])
+
+    def decode(self, f: Tensor) -> Tensor:
+        end = 2.0 ** -(self.B + 2)  # the outer symbols stand for half a step: take its middle, not infinity
+        return 0.5 + self.g_s(torch.special.ndtri(f.clamp(end, 1 - end))).float()
+
+
+class VariationalVector(Variational):
+    """The same with a vector for each block of 128x128 pixels, as fully connected layers make it.
+
+    A fully connected layer on 8x8 positions is a convolution of 8x8 with stride 8.
+    """
+
+    name = "ae-vector"
+    downscale = 128
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        a = size.widths[-1]
+        down = _encoder(size, a)
+        up = _decoder(Size(size.widths, a))
+        return (
+            nn.Sequential(down, nn.ReLU(), nn.Conv2d(a, 2 * size.C, 8, stride=8)),
+            nn.Sequential(nn.ConvTranspose2d(size.C, a, 8, stride=8), nn.ReLU(), up),
+        )
+
+
+class ResNet18(Autoencoder):
+    """ResNet-18 without its classifier, a 1x1 convolution to C channels; the decoder is its mirror.
+
+    The encoder's layers are those of Hugging Face transformers (He et al. 2016, table 1). The `paper`
+    preset has their widths and starts, where they can be fetched, from weights trained on ImageNet
+    (`fetch_pretrained`); the `compact` preset has half of them.
+    """
+
+    name = "ae-resnet18"
+    downscale = 32
+    first_contrast = 0.0  # amplitudes double from block to block
+    SOURCE = "microsoft/resnet-18"
+
+    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
+        first, *widths = size.widths
+        ups = [*reversed(widths), first]
+        blocks = [_Up(i, o) for i, o in zip([ups[0], *ups], [*ups, first // 2], strict=False)]
+        return _ResNetEncoder(first, widths, size.C), nn.Sequential(
+            nn.Conv2d(size.C, ups[0], 1), *blocks[1:], _conv(first // 2, 3)
+        )
+
+    def fetch_pretrained(self) -> str | None:
+        """Start the encoder from ImageNet's weights; if that cannot be, the reason in a sentence."""
+        return self.g_a.fetch_pretrained(self.SOURCE)
+
+
+class _ResNetEncoder(nn.Module):
+    MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which the weights expect
+
+    def __init__(self, first: int, widths: list[int], C: int):
+        super().__init__()
+        from transformers import ResNetConfig, ResNetModel
+
+        sizes = {"embedding_size": first, "hidden_sizes": widths, "depths": [2, 2, 2, 2], "layer_type": "basic"}
+        self.resnet = ResNetModel(ResNetConfig(**sizes))
+        self.head = nn.Conv2d(widths[-1], C, 1)
+        for name, values in (("mean", self.MEAN), ("deviation", self.DEVIATION)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x + 1) / 2  # back to [0, 1]
+        return self.head(self.resnet((x - self.mean) / self.deviation).last_hidden_state)
+
+    def fetch_pretrained(self, source: str) -> str | None:
+        from transformers import ResNetModel
+
+        if self.resnet.config.hidden_sizes[-1] != 512:
+            return "there are no pretrained weights of this width"
+        try:
+            self.resnet.load_state_dict(ResNetModel.from_pretrained(source).state_dict())
+        except OSError:
+            return f"the pretrained weights {source} cannot be fetched"
+        return None
+
+
+class _Up(nn.Module):
+    """The second seed's decoder block: `double_conv(upsample(x)) + transposed_conv(x)`."""
+
+    def __init__(self, i: int, o: int):
+        super().__init__()
+        self.match = nn.ConvTranspose2d(i, o, 2, stride=2)
+        self.double_conv = nn.Sequential(
+            _conv(i, o), nn.BatchNorm2d(o), nn.ReLU(), _conv(o, o), nn.BatchNorm2d(o), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.double_conv(F.interpolate(x, scale_factor=2.0)) + self.match(x)
+
+
+AUTOENCODERS = {m.name: m for m in (MaxPool, Strided, Residual, Variational, VariationalVector, ResNet18)}
+
+
+def make(name: str, preset: str, B: int, straight_through: bool = False) -> Autoencoder:
+    """A fresh autoencoder by its public name.
+
+    Raises:
+        Unsupported: no such model or preset, or B is none of `BITS`.
+    """
+    if name not in AUTOENCODERS:
+        raise Unsupported(f"There is no autoencoder '{name}'; choose from {', '.join(AUTOENCODERS)}.")
+    if B not in BITS:
+        raise Unsupported(f"The quantiser can have {', '.join(map(str, BITS))} bits, not {B}.")
+    check_preset(name, preset)
+    return AUTOENCODERS[name](_sizes(name, B)[preset], B, straight_through)

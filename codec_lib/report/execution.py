@@ -1,0 +1,113 @@
+"""One notebook of the report executed, its figures and tables put in place with their record.
+
+What is executed draws into a folder of its own, and `figures/` changes only when the whole notebook has gone well.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import papermill
+
+from codec_lib.datasets import ROOT
+from codec_lib.errors import BadData
+from codec_lib.evaluation import provenance
+from codec_lib.files import read_bytes, write_bytes
+
+NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
+WEIGHTS = {
+    "00_autoencoders": ("ae-*", "factorized-*"),
+    "02_factorized_prior": ("factorized-*",),
+    "03_hyperprior": ("hyperprior-*", "factorized-*"),
+    "04_autoregressive": ("[fhjc]*",),
+    "05_evaluation": ("*",),
+}
+"""Notebook -> the weight files that it loads, as patterns of their names."""
+VECTOR = (
+    "--InlineBackend.figure_formats=svg",
+    "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'dpi': 150, 'metadata': {'Date': None}}",
+)
+"""Arguments of a kernel whose figures shall be drawings in the page; photographs in them have 150 dpi."""
+
+
+def execute(stem: str, dataset: str, measured: str = "") -> Path:
+    """Execute a notebook on a data set; replace its figures and tables.
+
+    Args:
+        stem: name of a file in `notebooks/`, without its suffix.
+        dataset: embedded, kodak or a folder of pictures.
+        measured: folder of measurements to read (`measurements`); empty to measure now.
+
+    Returns:
+        The executed notebook, `build/report/STEM.ipynb`.
+
+    Raises:
+        PapermillExecutionError: a cell failed; `build/report/figures/STEM.ipynb` has the traceback.
+        BadData: there is no such notebook.
+    """
+    notebook = NOTEBOOKS / f"{stem}.ipynb"
+    if not notebook.is_file():
+        raise BadData(f"There is no notebook {stem}; choose from {', '.join(stems())}.")
+    scratch, executed = OUT / "figures" / stem, OUT / f"{stem}.ipynb"
+    running = scratch.with_suffix(".ipynb")  # papermill saves it after each cell
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    given = {"dataset": dataset, "figures": str(scratch), "measured": measured}
+    known = papermill.inspect_notebook(str(notebook))
+    made_from = provenance.record(
+        [*sources(notebook), *cards(stem)], weights(stem), dataset if "dataset" in known else None
+    )
+    papermill.execute_notebook(
+        str(notebook), str(running), {k: v for k, v in given.items() if k in known}, kernel_name="python3",
+        cwd=str(notebook.parent), progress_bar=False, extra_arguments=list(VECTOR),
+    )  # fmt: skip
+    name = stem + (f".{Path(dataset).name}" if "dataset" in known else "")
+    publish(scratch, FIGURES, name, {"notebook": notebook.name} | made_from)
+    running.replace(executed)
+    return executed
+
+
+def stems() -> list[str]:
+    """The notebooks' names, in order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def weights(stem: str) -> dict[str, str]:
+    """Name -> digest of the weights that a notebook loads, from their cards."""
+    return {path.stem: json.loads(read_bytes(path))["digest"] for path in cards(stem)}
+
+
+def cards(stem: str) -> list[Path]:
+    """The cards of the weights that a notebook loads."""
+    return sorted({p for pattern in WEIGHTS.get(stem, ()) for p in (ROOT / "data" / "weights").glob(f"{pattern}.json")})
+
+
+def sources(notebook: Path) -> list[Path]:
+    """The notebook, the modules of codec_lib that it uses, and the tables of `data/` that they read."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    modules = provenance.sources(*sorted(provenance.imported(code)))
+    tables = set().union(*map(provenance.tables, [code, *(path.read_text(encoding="utf-8") for path in modules)]))
+    return [notebook, *modules, *sorted(tables)]
+
+
+def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:
+    """Move a notebook's new figures and tables to where they are kept, and drop those that it no longer makes.
+
+    The record, `NAME.json`, lists them with their checksums. A file that the notebook makes on every data set
+    leaves the records of its other data sets.
+    """
+    new = sorted(file.name for file in scratch.iterdir())
+    record = figures / f"{name}.json"
+    figures.mkdir(parents=True, exist_ok=True)
+    before = json.loads(read_bytes(record))["files"] if record.is_file() else {}
+    for file in new:
+        (scratch / file).replace(figures / file)
+    for gone in set(before) - set(new):
+        (figures / gone).unlink(missing_ok=True)
+    for other in set(figures.glob(f"{name.split('.')[0]}.*json")) - {record}:
+        kept = json.loads(read_bytes(other))
+        kept["files"] = {n: digest for n, digest in kept["files"].items() if n not in new}
+        write_bytes(other, (json.dumps(kept, indent=1) + "\n").encode())
+    provenance.keep(record, made_from, [figures / file for file in new])

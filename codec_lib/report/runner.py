@@ -1,0 +1,92 @@
+"""The report: whatever of its measurements, notebooks and pages is missing or out of date, made anew.
+
+The graph is in `Snakefile`; here it is run on this machine with a bar that tells the time left.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from codec_lib import datasets
+from codec_lib.command_line import Parser, exit_status, say
+from codec_lib.datasets import ROOT
+
+INDEX = ROOT / "build" / "report" / "index.html"
+LOG = ROOT / "build" / "report.log"
+_DONE = re.compile(r"(\d+) of (\d+) steps")
+_SAID = re.compile(r"^codec_lib: (.*)")
+
+
+def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> list[str]:
+    """Let Snakemake bring targets up to date, two or more jobs at a time; all it says goes to `build/report.log`.
+
+    Args:
+        targets: files or rules of the Snakefile; none for the whole report.
+        dataset: embedded, kodak or a folder of pictures.
+        jobs: cores to use.
+        progress: show a bar.
+
+    Returns:
+        What failing jobs said, one sentence each; empty if all went well.
+    """
+    command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
+    command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+    with (
+        open(LOG, "w") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+        tqdm(desc="report", unit="step", disable=not progress) as bar,
+    ):
+        try:
+            for line in process.stdout:
+                log.write(line)
+                if match := _SAID.match(line):
+                    said.append(match[1])
+                if match := _DONE.search(line):
+                    bar.total = int(match[2])
+                    bar.update(int(match[1]) - bar.n)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            raise KeyboardInterrupt("What was finished is kept; 'make report' goes on from there.") from None
+    if process.returncode and not said:
+        said.append(f"The report is not complete; {LOG.relative_to(ROOT)} tells why.")
+    return said
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: `python -m codec_lib.report [--dataset NAME] [--jobs N] [NOTEBOOK ...]`."""
+    parser = Parser(prog="python -m codec_lib.report", description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to bring up to date; all without it")
+    parser.add_argument("--dataset", help="kodak, embedded or a folder; without it Kodak where it can be had")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cores to use (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    args = parser.parse_args(arguments)
+
+    def work() -> int:
+        start = time.monotonic()
+        dataset = args.dataset or datasets.kodak_or_embedded()
+        if dataset not in datasets.NAMES:
+            dataset = str(Path(dataset).resolve())
+        pictures = len(datasets.open_pictures(dataset))
+        print(f"report: {pictures} pictures, {dataset}" + ("" if args.dataset or dataset == "kodak" else
+              " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
+        said = run([f"build/report/{p.stem}.html" for p in args.notebooks], dataset, args.jobs, not args.quiet)
+        for sentence in said:
+            say(sentence)
+        if said:
+            return 1
+        print(f"report: up to date after {time.monotonic() - start:.0f} s, begin with {INDEX.relative_to(ROOT)}")
+        return 0
+
+    return exit_status(work)

@@ -1,0 +1,141 @@
+"""What each choice of the training recipe is worth: one change at a time, same minutes, same seed, one thread.
+
+    python -m codec_lib.ablations --minutes 3 --csv data/ablations.csv
+
+Every variant trains a hyperprior from no weights. It is judged by the loss of its average on the validation split of
+the training pictures, the same crops for all. Nothing else should run meanwhile: the clock decides the steps.
+"""
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from codec_lib import datasets, tables
+from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import BadData, Unsupported
+from codec_lib.tables import Row
+from codec_lib.training import training
+from codec_lib.training.runs import Settings, options
+
+BASE = Settings(
+    "hyperprior", 0.025, minutes=3.0, batch_size=8, crop=192, precision="bfloat16", optimiser="muon"
+)  # fmt: skip
+"""Classical start (KLT, hyper-transforms as scales), cosine to 1 %, average 0.998, downscale 0.5 to 1."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to `BASE`."""
+
+    what: str
+    change: dict = field(default_factory=dict)
+
+
+VARIANTS = {
+    "base": Variant("the recipe"),
+    "adam": Variant("Adam instead of Muon", {"optimiser": "adam"}),
+    "random": Variant("a random start instead of the classical one", {"random_start": True}),
+    "float32": Variant("float32 instead of bfloat16", {"precision": "float32"}),
+    "crop-128": Variant("18 crops of 128 pixels, as many pixels as 8 of 192", {"crop": 128, "batch_size": 18}),
+    "batch-4": Variant("4 crops a step instead of 8", {"batch_size": 4}),
+    "batch-16": Variant("16 crops a step instead of 8", {"batch_size": 16}),
+    "no-downscale": Variant("pictures as they are, not downscaled", {"smallest_scale": 1.0}),
+    "no-average": Variant("the last weights instead of their average", {"average": 0.0}),
+    "constant": Variant("a constant learning rate instead of a falling one", {"last_lr": 1.0}),
+    "double": Variant("twice the learning rate", {"lr": 2 * BASE.lr}),
+    "half": Variant("half the learning rate", {"lr": BASE.lr / 2}),
+}
+COLUMNS = ["variant", "what", "steps", "minutes", "val_loss", "val_bpp", "val_psnr", "difference", "options"]
+"""`difference` is that of val_loss to the base's, in per cent; `options` are those of `train`."""
+
+
+def measure(
+    path: Path, base: Settings = BASE, names: Iterable[str] = tuple(VARIANTS), progress: bool = True
+) -> list[Row]:
+    """Train what the table at `path` lacks, and write it anew after each variant.
+
+    A variant that is in the table already is kept.
+
+    Args:
+        path: CSV file with `COLUMNS`, made if need be.
+        base: what the variants change.
+        names: of the variants that are wanted; the base is always among them.
+        progress: show bars.
+
+    Returns:
+        The rows of the table, in the order of `VARIANTS`.
+
+    Raises:
+        Unsupported: there is no such variant.
+        BadData: the folder of the table is absent, or the table is by other settings, or there are no pictures.
+        KeyboardInterrupt: Ctrl-C; what is finished is in the table.
+    """
+    wanted = ["base", *names]
+    unknown = [name for name in wanted if name not in VARIANTS]
+    if unknown:
+        raise Unsupported(f"There is no variant '{unknown[0]}'; choose from {', '.join(VARIANTS)}.")
+    if not path.parent.is_dir():
+        raise BadData(f"The output folder {path.parent} does not exist.")
+    settings = {name: replace(base, **variant.change) for name, variant in VARIANTS.items()}
+    kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
+    other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]
+    if other:
+        raise BadData(
+            f"The table {path} has variant '{other[0]}' by other settings; choose another file, or remove it."
+        )
+    rows = {name: kept[name] for name in VARIANTS if name in kept}
+    missing = [name for name in VARIANTS if name in wanted and name not in rows]
+    bar = tqdm(missing, unit="variant", disable=not progress)
+    for name in bar:
+        bar.set_description(name)
+        rows[name] = _trained(settings[name], base, progress) | {"variant": name, "what": VARIANTS[name].what}
+        for row in rows.values():
+            row["difference"] = 100 * (row["val_loss"] / rows["base"]["val_loss"] - 1)
+        tables.write_csv(path, [{column: rows[n][column] for column in COLUMNS} for n in VARIANTS if n in rows])
+    return [rows[name] for name in VARIANTS if name in rows]
+
+
+def _options(settings: Settings) -> str:
+    return shlex.join(options(settings))
+
+
+def _trained(settings: Settings, base: Settings, progress: bool) -> Row:
+    """Length and validation of a run, on one thread; its crops for validation have the base's size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            run = training.train(settings, Path(folder), progress=progress, validations=0)
+        held_out = datasets.split(datasets.open_pictures(settings.dataset))[1]
+        validation = training.validate(run.average, datasets.centre_crops(held_out, base.crop), settings.lmbda)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("The variants that are finished are in the table; the same command goes on.") from None
+    finally:
+        torch.set_num_threads(threads)
+    return {"steps": run.step, "minutes": run.seconds / 60, "options": _options(settings)} | validation
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
+    parser = Parser(prog="python -m codec_lib.ablations", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=BASE.minutes, metavar="T", help="of each variant (default: 3)")
+    parser.add_argument("--csv", type=Path, default=Path("data", "ablations.csv"), metavar="FILE", help="the table")
+    parser.add_argument("--names", nargs="+", default=list(VARIANTS), metavar="NAME", help="variants (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    args = parser.parse_args(arguments)
+
+    def work() -> None:
+        rows = measure(args.csv, replace(BASE, minutes=args.minutes), args.names, not args.quiet)
+        print(tables.to_text(rows, COLUMNS[:-1], {"minutes": 1, "val_psnr": 2, "difference": 2}))
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

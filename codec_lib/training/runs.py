@@ -1,0 +1,184 @@
+"""What decides a training run and what it consists of; saved to and loaded from a checkpoint."""
+
+import copy
+import io
+import time
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from codec_lib.errors import BadData, Unsupported
+from codec_lib.files import write_bytes
+from codec_lib.networks import autoencoders, models
+from codec_lib.networks.autoencoders import AUTOENCODERS, Autoencoder, Variational
+from codec_lib.training.muon import Muon
+
+CHECKPOINT = "checkpoint.pt"
+OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
+LENGTHS = ("steps", "epochs", "minutes")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a training run. Exactly one of steps, epochs and minutes is set."""
+
+    model: str
+    lmbda: float
+    preset: str = "compact"
+    dataset: str = "train"
+    steps: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 16
+    crop: int = 128
+    lr: float = 1e-3
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    average: float = 0.998
+    prior_only: bool = False
+    bits: int | None = None
+    straight_through: bool = False
+    optimiser: str = "adam"
+    last_lr: float = 0.01
+    smallest_scale: float = 0.5
+    largest_scale: float = 1.0
+    random_start: bool = False
+
+
+def options(settings: Settings) -> list[str]:
+    """The options of `train` that give these settings, with none left to its defaults."""
+    given = []
+    for name, value in asdict(settings).items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            given.append(option)
+        elif value is not None and value is not False:
+            given += [option, str(value)]
+    return given
+
+
+def make_model(settings: Settings) -> models.Model | Autoencoder:
+    """A fresh model, or an autoencoder, of the sizes that the settings tell.
+
+    Raises:
+        Unsupported: there is no such model or preset, or the bits of the quantiser do not fit it.
+    """
+    if settings.model in AUTOENCODERS:
+        if settings.bits is None:
+            raise Unsupported(f"Say how many bits the quantiser of {settings.model} has: --bits 1, 2, 4 or 10.")
+        if settings.straight_through and issubclass(AUTOENCODERS[settings.model], Variational):
+            raise Unsupported(f"The model {settings.model} has noise of its own; leave --straight-through out.")
+        return autoencoders.make(settings.model, settings.preset, settings.bits, settings.straight_through)
+    if settings.straight_through:
+        raise Unsupported(f"The model {settings.model} always rounds straight through; leave the option out.")
+    if settings.bits is not None:
+        raise Unsupported(f"The model {settings.model} has no quantiser of {settings.bits} bits; leave --bits out.")
+    return models.make(settings.model, settings.preset, settings.lmbda)
+
+
+class Run:
+    """The state of a training run: model, its running average, optimiser, step and clock."""
+
+    def __init__(self, settings: Settings, model: nn.Module, device: torch.device, rank: int = 0, world: int = 1):
+        self.settings, self.device, self.rank, self.world = settings, device, rank, world
+        self.started_from: str | None = None
+        self.transforms_from: str | None = None
+        self.length_changed = False  # since the beginning: the learning rate fell otherwise than the settings say
+        self.model = model.to(device)
+        if settings.prior_only:
+            self.model.g_a.requires_grad_(False)
+            self.model.g_s.requires_grad_(False)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        if settings.optimiser not in OPTIMISERS:
+            raise Unsupported(f"There is no optimiser '{settings.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
+        self.optimiser = OPTIMISERS[settings.optimiser](parameter_groups(self.model, settings.lr))
+        self.step, self.seconds = 0, 0.0
+        self.rows: list[dict[str, float]] = []
+        dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+        if settings.precision not in dtypes:
+            raise Unsupported(f"There is no precision '{settings.precision}'; choose from {', '.join(dtypes)}.")
+        self.dtype = dtypes[settings.precision] or faster_dtype(device)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the running average towards the model; young averages forget faster."""
+        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        averaged, current = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for kept, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(now)  # batch normalisation averages by itself
+
+    def save(self, out: Path) -> None:
+        """Replace the checkpoint in one step, so that a full disk leaves the last one."""
+        state = {
+            "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
+            "dtype": str(self.dtype), "started_from": self.started_from, "transforms_from": self.transforms_from,
+            "length_changed": self.length_changed,
+        }  # fmt: skip
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(out / CHECKPOINT, buffer.getvalue())
+
+    def load(self, out: Path) -> None:
+        """Go back to where the checkpoint in `out` was saved.
+
+        Raises:
+            BadData: there is none, it is damaged, or it is of another run.
+        """
+        path = out / CHECKPOINT
+        if not path.is_file():
+            raise BadData(f"There is no checkpoint {path} to resume from.")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch.load checks no checksum
+            if damaged:
+                raise ValueError(f"the checksum of {damaged} does not fit")
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            wanted = asdict(self.settings)
+            saved = asdict(Settings(self.settings.model, self.settings.lmbda)) | state["settings"]  # of older versions
+            changed = [k for k, v in wanted.items() if saved[k] != v and k not in LENGTHS]
+            if not changed:
+                self.model.load_state_dict(state["model"])
+                self.average.load_state_dict(state["average"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+                self.started_from = state["started_from"]
+                self.transforms_from = state.get("transforms_from")
+                self.length_changed = state.get("length_changed", False) or any(saved[k] != wanted[k] for k in LENGTHS)
+                self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
+        except Exception as error:  # torch raises many kinds on damaged files
+            raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
+        if changed:
+            raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
+
+
+def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
+    """Densities learn ten times as fast: their few parameters see every symbol."""
+    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    density = [p for name, p in learned if name.startswith("density")]
+    rest = [p for name, p in learned if not name.startswith("density")]
+    return [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
+
+
+def faster_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where a convolution runs at least 1.2 times as fast in it as in float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+
+    def seconds(dtype: torch.dtype) -> float:
+        conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+        x = torch.randn(8, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            conv(x).sum().backward()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    with torch.random.fork_rng(devices=[]):
+        return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32

@@ -1,0 +1,355 @@
+"""The rate-distortion loss and one readable training loop, for CPU, GPU and several of them."""
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Sampler
+from tqdm.auto import tqdm
+
+from codec_lib import datasets, tables
+from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
+from codec_lib.errors import BadData, CodecError, Unsupported
+from codec_lib.metrics import psnr_from_mse
+from codec_lib.networks.autoencoders import Autoencoder, ResNet18
+from codec_lib.networks.models import Prediction
+from codec_lib.training import initialisation
+from codec_lib.training.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
+from codec_lib.weights.weight_files import AnyCodec
+
+LOG = "log.csv"
+SAVE_EVERY = 120  # seconds between checkpoints
+
+
+class Loss(nn.Module):
+    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, model: nn.Module, lmbda: float):
+        super().__init__()
+        self.model, self.lmbda = model, lmbda
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
+        return rate_distortion(self.model(x), x, self.lmbda)
+
+
+def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth seed has it."""
+    bpp = bits_per_pixel(prediction.bits, x)
+    mse = (prediction.x_hat.float() - x).square().mean()
+    return lmbda * 255**2 * mse + bpp, bpp, mse
+
+
+def bits_per_pixel(bits: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The mean over a batch (B, 3, H, W) of what the streams cost, scalar."""
+    return sum(b.sum() for b in bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
+
+
+class _Numbers(Sampler):
+    """The crop numbers of one process from a step on, forever: batch after batch, ranks interleaved."""
+
+    def __init__(self, step: int, batch_size: int, rank: int, world: int):
+        self.step, self.batch_size, self.rank, self.world = step, batch_size, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.step
+        while True:
+            first = (step * self.world + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+            step += 1
+
+
+def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) -> float:
+    """Factor of the peak: linear warm-up, then a cosine down to `last`. progress in [0, 1]."""
+    if progress < warm_up:
+        return max(progress / warm_up, 0.01)
+    angle = math.pi * (progress - warm_up) / (1 - warm_up)
+    return last + (1 - last) * (1 + math.cos(angle)) / 2
+
+
+@torch.no_grad()
+def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> dict[str, float]:
+    """Loss, bpp and PSNR with rounding on fixed crops, uint8 (n, 3, H, W); float32."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    totals = torch.zeros(3, dtype=torch.float64)
+    for part in x.split(batch_size):
+        part = part.to(device).float() / 255
+        loss, bpp, mse = rate_distortion(model(part), part, lmbda)
+        totals += len(part) * torch.tensor([loss.item(), bpp.item(), mse.item()], dtype=torch.float64)
+    model.train(training)
+    loss, bpp, mse = (totals / len(x)).tolist()
+    return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
+
+
+def _length(settings: Settings, pictures: int, world: int) -> tuple[int | None, float | None]:
+    """(steps, seconds) of a run, one of them None."""
+    if settings.minutes is not None:
+        return None, settings.minutes * 60
+    if settings.steps is not None:
+        return settings.steps, None
+    return max(1, settings.epochs * pictures // (settings.batch_size * world)), None
+
+
+@contextlib.contextmanager
+def _process_group() -> Iterator[tuple[int, int, torch.device]]:
+    """Rank, world size and device; under torchrun the processes are joined, gloo on CPU, NCCL on GPU."""
+    cuda = torch.cuda.is_available()
+    if not dist.is_torchelastic_launched():
+        yield 0, 1, torch.device("cuda" if cuda else "cpu")
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    dist.init_process_group("nccl" if cuda else "gloo")
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    try:
+        yield dist.get_rank(), dist.get_world_size(), device
+    finally:
+        dist.destroy_process_group()
+
+
+def train(
+    settings: Settings,
+    out: Path,
+    resume: bool = False,
+    source: AnyCodec | None = None,
+    transforms: AnyCodec | None = None,
+    progress: bool = True,
+    validations: int = 20,
+) -> Run:
+    """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
+
+    Every random number depends on the seed, the step and the rank alone, so a run of a given number
+    of steps that was interrupted and resumed ends in the same weights as one that was not.
+
+    Args:
+        settings: what to train.
+        out: folder, created if absent.
+        resume: go on from the checkpoint in `out`.
+        source: begin from this codec's weights, of the same sizes and any lmbda.
+        transforms: then take g_a and g_s from this codec, of the same lmbda.
+        progress: show a bar with loss, bpp and PSNR.
+        validations: how often the average is validated, evenly spaced over the run.
+
+    Returns:
+        The finished run; `run.average` is the model to keep. Ranks other than 0 write nothing.
+
+    Raises:
+        BadData: no pictures, no checkpoint, or a checkpoint of another run.
+        Unsupported: settings that make no sense.
+        CodecError: the loss is no longer a finite number.
+        KeyboardInterrupt: Ctrl-C, after the step is finished and saved; a second Ctrl-C does not wait.
+    """
+    with _process_group() as (rank, world, device):
+        progress = progress and rank == 0
+        torch.manual_seed(settings.seed)
+        model = make_model(settings)
+        _check(settings, model)
+        if settings.random_start and source is not None:
+            raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")
+        run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
+        if resume:
+            run.load(out)
+            _check_origins(run, source, transforms)
+        elif (out / CHECKPOINT).exists():
+            raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
+        if world > 1:  # which precision is faster was measured, so it may differ
+            agreed = [run.dtype]
+            dist.broadcast_object_list(agreed)
+            run.dtype = agreed[0]
+        training, validation = datasets.split(datasets.open_pictures(settings.dataset))
+        steps, seconds = _length(settings, len(training), world)
+        scales = settings.smallest_scale, settings.largest_scale
+        crops = datasets.RandomCrops(training, settings.crop, settings.seed, scales, progress)
+        fixed = datasets.centre_crops(validation, settings.crop)
+        if not resume:
+            _start(run, crops, source, transforms)
+        _make_folder(out)
+        _loop(run, crops, fixed, steps, seconds, out, world, progress, validations)
+    return run
+
+
+def _check(settings: Settings, model: nn.Module) -> None:
+    """Refuse, before any work, settings that make no sense."""
+    given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
+    if len(given) != 1 or not 0 < given[0] < math.inf:
+        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
+    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
+    if wrong:
+        raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
+    if not 0 <= settings.last_lr <= 1:
+        raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
+    if not 0 <= settings.average < 1:
+        raise Unsupported(f"The decay of the average must be at least 0 and below 1, not {settings.average}.")
+    if not 0 < settings.smallest_scale <= settings.largest_scale < math.inf:
+        scales = f"{settings.smallest_scale} and {settings.largest_scale}"
+        raise Unsupported(f"The smallest scale must be above 0 and at most the largest, not {scales}.")
+    if not 0 <= settings.seed < 2**31:
+        raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
+    if settings.crop % model.downscale:
+        raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
+    if settings.prior_only and isinstance(model, Autoencoder):
+        raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
+    if settings.dataset == "kodak":
+        raise Unsupported("Kodak is for testing only; train on other pictures.")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
+
+
+def _name(source: AnyCodec) -> str:
+    return f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+
+
+def _check_origins(run: Run, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
+    """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
+    pretrained = run.started_from == ResNet18.SOURCE
+    for option, had, given in (
+        ("--start", None if pretrained else run.started_from, source),
+        ("--transforms", run.transforms_from, transforms),
+    ):
+        if had != (None if given is None else _name(given)):
+            raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
+
+
+def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
+    settings = run.settings
+    if source is not None:
+        run.started_from = _name(source)
+    if isinstance(run.model, Autoencoder):
+        _start_autoencoder(run, source)
+    else:
+        sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
+        sample = sample.to(run.device).float() / 255
+        if source is not None:
+            initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
+        elif not settings.random_start:
+            initialisation.initialise(run.model, sample, settings.lmbda)
+        if transforms is not None:
+            run.transforms_from = _name(transforms)
+            initialisation.take_transforms(run.model, transforms.network)
+    run.average.load_state_dict(run.model.state_dict())
+
+
+def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
+    if source is not None:
+        run.model.load_state_dict(source.network.state_dict())
+    elif isinstance(run.model, ResNet18) and not run.settings.random_start:
+        reason = run.model.fetch_pretrained()
+        run.started_from = run.model.SOURCE if reason is None else None
+        if reason and run.rank == 0:
+            tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _held_interrupt() -> Iterator[list[int]]:
+    """Ctrl-C appends to the list given here instead of breaking a step in two; a second one acts at once."""
+    noted: list[int] = []
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, _frame: object) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterator[Tensor]]:
+    """The sampler's batches, made by worker processes that end with the `with` block."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(8, max(1, cores // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    batches = iter(DataLoader(crops, batch_sampler=sampler, num_workers=workers))
+    try:
+        yield batches
+    finally:
+        batches._shutdown_workers()  # else an exception's traceback would keep them
+
+
+def _loop(
+    run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
+    out: Path, world: int, progress: bool, validations: int,
+) -> None:  # fmt: skip
+    settings, device, rank = run.settings, run.device, run.rank
+    loss_of: nn.Module = Loss(run.model, settings.lmbda)
+    if settings.compile:
+        loss_of = torch.compile(loss_of)
+    if world > 1:
+        loss_of = DistributedDataParallel(loss_of)
+    sampler = _Numbers(run.step, settings.batch_size, rank, world)
+    bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
+    begun = min(_progress(run, steps, seconds, world), 1)
+    saved = time.monotonic()
+    run.model.train()
+    with (
+        _held_interrupt() as interrupted,
+        _batches(crops, sampler) as batches,
+        tqdm(total=1.0, initial=begun, disable=not progress, bar_format=bar_format) as bar,
+    ):
+        while (done := _progress(run, steps, seconds, world)) < 1 and not interrupted:
+            begin = time.monotonic()
+            for group in run.optimiser.param_groups:
+                group["lr"] = group["peak"] * learning_rate(done, last=settings.last_lr)
+            torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
+            x = next(batches).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
+                loss, bpp, mse = loss_of(x)
+            run.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([p for p in run.model.parameters() if p.requires_grad], 1.0)
+            run.optimiser.step()
+            run.step += 1
+            run.update_average()
+            run.seconds += time.monotonic() - begin
+            now = _progress(run, steps, seconds, world)
+            validates = int(now * validations) > int(done * validations) and rank == 0
+            if not validates and run.step % 10:
+                continue
+            figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
+            if not math.isfinite(figures["loss"]):
+                raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
+            bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
+            bar.update(min(now, 1) - bar.n)
+            if validates:
+                figures |= validate(run.average, fixed, settings.lmbda)
+                run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
+                tables.write_csv(out / LOG, run.rows)
+            if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
+                run.save(out)
+                saved = time.monotonic()
+        if rank == 0:
+            run.save(out)
+    if interrupted:
+        raise KeyboardInterrupt(f"Saved at step {run.step:,}; --resume goes on from there.")
+
+
+def _progress(run: Run, steps: int | None, seconds: float | None, world: int) -> float:
+    done = run.step / steps if steps else run.seconds / seconds
+    if seconds and world > 1:  # the processes' clocks differ; stop together
+        shared = torch.tensor([done], device=run.device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        done = shared.item()
+    return done

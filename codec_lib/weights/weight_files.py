@@ -1,0 +1,245 @@
+"""Weight files: a frozen codec <-> safetensors, and finding the one that is wanted.
+
+Models of one rate point that differ in their priors alone may share transforms: one file holds g_a and g_s, the
+others name it and hold a checksum of what they expect to find there.
+"""
+
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
+from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.stored import digest_of, restore
+from codec_lib.coding.bitstream import Container
+from codec_lib.coding.entropy_coding import Tables
+from codec_lib.datasets import ROOT
+from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
+from codec_lib.files import write_bytes
+from codec_lib.networks import autoencoders, models
+from codec_lib.networks.autoencoders import AUTOENCODERS
+from codec_lib.networks.densities import SCALES
+
+WEIGHTS = ROOT / "data" / "weights"
+PRESETS = ("paper", "compact", "tiny")
+"""The order in which weights are looked for."""
+
+FORMATS = ("1", "2")
+"""Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
+
+
+AnyCodec = Codec | AutoencoderCodec
+
+
+def rate_points(model: str) -> tuple[int, ...]:
+    """The qualities of a model, from 1; of an autoencoder the bits of its quantiser.
+
+    Raises:
+        Unsupported: no such model, with the possible choices.
+    """
+    if model in models.MODELS:
+        return tuple(range(1, len(models.LMBDAS) + 1))
+    if model in AUTOENCODERS:
+        return autoencoders.BITS
+    raise Unsupported(f"There is no model '{model}'; choose from {', '.join([*models.MODELS, *AUTOENCODERS])}.")
+
+
+def check_choice(model: str, quality: int) -> None:
+    """Refuse models and qualities that do not exist.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    points = rate_points(model)
+    if quality in points:
+        return
+    if model in AUTOENCODERS:
+        raise Unsupported(f"No quantiser of {model} has {quality} bits; choose from {', '.join(map(str, points))}.")
+    raise Unsupported(f"There is no quality {quality}; choose from 1 to {len(points)}.")
+
+
+def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -> None:
+    """Write the weights of a codec, and its tables.
+
+    Args:
+        frozen: what to write.
+        path: where to.
+        transforms_of: name, without suffix, of a weight file in the same folder that holds this codec's g_a and g_s;
+            they are left out then.
+
+    Raises:
+        BadData: that file is not there, or its transforms are others.
+    """
+    path = Path(path)
+    described = {"model": frozen.model, "preset": frozen.preset, "format": FORMATS[-1]}
+    described |= {name: repr(value) for name, value in frozen.rate_point.items()}
+    tensors = frozen.stored
+    if transforms_of is not None:
+        own = transforms_in(tensors)
+        if not same_tensors(own, _transforms_beside(path, transforms_of)):
+            raise BadData(f"The transforms of {path.stem} are not those of {transforms_of}.")
+        tensors = {name: t for name, t in tensors.items() if name not in own}
+        described["transforms"] = f"{transforms_of} {digest_of([], own).hex()}"
+    if isinstance(frozen, Codec):
+        tensors = tensors | codec.stored_tables(frozen.tables)
+    write_bytes(path, safetensors_bytes(tensors, described))
+
+
+def transforms_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a weight file's tensors that are of g_a and g_s."""
+    return {name: t for name, t in tensors.items() if name.startswith(("g_a.", "g_s."))}
+
+
+def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two sets of tensors have the same names, types and bits: -0.0 is not 0.0, since checksums differ."""
+    return digest_of([], one) == digest_of([], other)
+
+
+def holder_of_transforms(frozen: AnyCodec, folder: Path) -> str | None:
+    """The name, without suffix, of another model's weight file of the same rate point that holds this g_a and g_s."""
+    if not isinstance(frozen, Codec):
+        return None
+    own = transforms_in(frozen.stored)
+    for path in sorted(folder.glob(f"*-{frozen.preset}-q{frozen.quality}.safetensors")):
+        described, tensors = _open(path)
+        if described.get("model") != frozen.model and same_tensors(own, transforms_in(tensors)):
+            return path.stem
+    return None
+
+
+def dependents_of(path: Path) -> list[Path]:
+    """The weight files in the same folder whose transforms a file holds."""
+    described = {other: _open(other)[0].get("transforms", "") for other in sorted(path.parent.glob("*.safetensors"))}
+    return [other for other, holder in described.items() if holder.partition(" ")[0] == path.stem]
+
+
+def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
+    return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
+
+
+def path_of(model: str, preset: str, quality: int, folder: Path = WEIGHTS) -> Path:
+    """Where the weights of a codec lie."""
+    return folder / f"{model}-{preset}-q{quality}.safetensors"
+
+
+def read(path: str | Path) -> AnyCodec:
+    """A codec from a file that `save` wrote.
+
+    Raises:
+        BadData: the file is missing or damaged, or not such a file.
+    """
+    described, tensors = _open(path)
+    if "transforms" in described:
+        name, _, checksum = described["transforms"].partition(" ")
+        shared = _transforms_beside(Path(path), name)
+        if digest_of([], shared).hex() != checksum:
+            raise BadData(f"The weights {path} need the transforms of {name} beside them, which are others now.")
+        tensors |= shared
+    try:
+        if described["format"] not in FORMATS:
+            raise ValueError("another format")
+        if described["model"] in AUTOENCODERS:
+            network = autoencoders.make(described["model"], described["preset"], int(described["B"]))
+            return autoencoder_codec.assemble(restore(network, tensors), tensors, described["preset"])
+        lmbda = float(described["lmbda"])
+        if not 0 < lmbda < math.inf:
+            raise ValueError("no rate point")
+        network = models.make(described["model"], described["preset"], lmbda)
+        stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
+        restore(network, stored)
+        return codec.assemble(network, stored, _read_tables(network, tensors), described["preset"], lmbda)
+    except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise BadData(f"The weights {path} are not those of a codec of this version.") from error
+
+
+def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The description and the tensors of a weight file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BadData(f"The weights {path} cannot be read: {error}.") from error
+
+
+def _read_tables(network: models.Model, tensors: dict[str, Tensor]) -> dict[str, Tables]:
+    size = network.size
+    counts = {"y": size.M} if isinstance(network, models.FactorizedPrior) else {"z": size.N, "y": SCALES}
+    tables = {}
+    for stream, count in counts.items():
+        parts = (tensors[f"tables.{stream}.{part}"].numpy() for part in ("widths", "offsets", "frequencies"))
+        tables[stream] = Tables(*parts)
+        if len(tables[stream].widths) != count:
+            raise ValueError(f"{count} tables are needed for {stream}")
+    return tables
+
+
+def available(model: str, folder: str | Path = WEIGHTS) -> list[int]:
+    """The qualities of a model that have weights."""
+    return [q for q in rate_points(model) if any(path_of(model, name, q, Path(folder)).is_file() for name in PRESETS)]
+
+
+def load(model: str, quality: int, preset: str | None = None, folder: str | Path = WEIGHTS) -> AnyCodec:
+    """The codec of a model at a rate point.
+
+    Args:
+        model: a name of `models.MODELS` or `autoencoders.AUTOENCODERS`.
+        quality: 1 to 4, for `models.LMBDAS`; for an autoencoder the bits of its quantiser.
+        preset: sizes of the networks; by default the first of `PRESETS` that has weights.
+        folder: where the weights lie.
+
+    Raises:
+        Unsupported: no such model, quality or preset.
+        BadData: no weights for it, or they are damaged.
+    """
+    check_choice(model, quality)
+    if preset is not None:
+        _check_preset(model, preset, quality)
+    folder = Path(folder)
+    for name in [preset] if preset else PRESETS:
+        path = path_of(model, name, quality, folder)
+        if path.is_file():
+            found = read(path)
+            if (found.model, found.preset, found.quality) != (model, name, quality):
+                raise BadData(
+                    f"The weights {path} are not what their name says, but {found.model} in the preset {found.preset} "
+                    f"{_rate_point(found.model, found.quality)}."
+                )
+            return found
+    there = sorted(p.stem for p in folder.glob("*.safetensors"))
+    what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
+    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
+
+
+def _check_preset(model: str, preset: str, quality: int) -> None:
+    if model in AUTOENCODERS:
+        autoencoders.check_preset(model, preset)
+    else:
+        models.preset(preset, models.LMBDAS[quality - 1], model)
+
+
+def _rate_point(model: str, quality: int) -> str:
+    return f"with {quality} bits" if model in AUTOENCODERS else f"at quality {quality}"
+
+
+def load_for(container: Container, folder: str | Path = WEIGHTS) -> AnyCodec:
+    """The codec that wrote a file, found by its weights' checksum.
+
+    Raises:
+        WrongModel: no weights at hand wrote it.
+        BadData: there are none for its model and quality.
+    """
+    found = [p for p in PRESETS if path_of(container.model, p, container.quality, Path(folder)).is_file()]
+    for preset in found:
+        candidate = load(container.model, container.quality, preset, folder)
+        if candidate.digest[:8] == container.weights:
+            return candidate
+    if not found:
+        load(container.model, container.quality, None, folder)  # says what is missing
+    raise WrongModel(
+        f"The file was written by weights {container.weights.hex()} of {container.model} "
+        f"{_rate_point(container.model, container.quality)}, which are not in {folder}."
+    )
