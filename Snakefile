@@ -3,15 +3,17 @@
 #
 # A measurement is a job of one core.  What reports times of two cores (notebook 04, the papers' sizes) has them alone.
 
+import re
 from pathlib import Path
 
-from codec_lib.datasets import NAMES, ROOT
+from codec_lib import datasets
+from codec_lib.datasets import ROOT
 from codec_lib.evaluation import measurements, provenance
 from codec_lib.report import execution
 
 DATASET = config.get("dataset", "kodak")
-MEASURED = f"build/measured/{Path(DATASET).name}"
-DATA = [f"data/{DATASET}.csv"] if DATASET in NAMES else []
+SECOND = datasets.second_beside(DATASET)
+SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
 WEIGHTS = sorted(path.stem for path in Path("data/weights").glob("*.safetensors"))
 FOUR = [name for name in WEIGHTS if not name.startswith("ae-")]
 TORCHAC = [f"{name}.torchac" for name in FOUR if name.endswith("-q1") and not name.startswith("joint")]
@@ -21,6 +23,19 @@ READS = {
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive"]
+BOTH = ["05_evaluation"]  # of the second test set, too
+
+
+def manifest(*names):
+    return sorted({str(datasets.manifest_path(name).relative_to(ROOT)) for name in names if name in datasets.NAMES})
+
+
+def measured(stem):
+    """What a notebook reads: of the second set its codecs, by the default coder, but no times."""
+    both = [name for name in READS.get(stem, []) if "." not in name and name != measurements.TIMES]
+    second = both if SECOND and stem in BOTH else []
+    of = {Path(DATASET).name: READS.get(stem, []), SECOND: second}
+    return [f"build/measured/{dataset}/{name}.csv" for dataset, names in of.items() for name in names]
 
 
 def code(*modules):
@@ -32,12 +47,13 @@ def for_notebook(wildcards):
     own = [path.relative_to(ROOT) for path in execution.sources(ROOT / notebook)]
     cards = [path.relative_to(ROOT) for path in execution.cards(wildcards.stem)]
     weights = [*cards, *(path.with_suffix(".safetensors") for path in cards)]
-    return [*own, *code("report.execution"), *DATA, *weights, *AFTER.get(wildcards.stem, []), *(f"{MEASURED}/{name}.csv" for name in READS.get(wildcards.stem, []))]
+    return [*own, *code("report.execution"), *manifest(*SETS.values()), *weights, *AFTER.get(wildcards.stem, []), *measured(wildcards.stem)]
 
 
 wildcard_constraints:
     stem="[0-9]{2}_[a-z_]+",
     weights="[a-z0-9-]+-q[0-9]+",
+    set="|".join(map(re.escape, SETS)),
 
 
 rule report:
@@ -45,20 +61,22 @@ rule report:
 
 
 rule codec:
-    input: "data/weights/{weights}.safetensors", code("evaluation.evaluation"), DATA
-    output: MEASURED + "/{weights}{coder,(.[a-z]+)?}.csv"
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {DATASET}"
+    input: "data/weights/{weights}.safetensors", code("evaluation.evaluation"), lambda w: manifest(SETS[w.set])
+    output: "build/measured/{set}/{weights}{coder,(.[a-z]+)?}.csv"
+    params: dataset=lambda w: SETS[w.set]
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {params.dataset}"
 
 
 rule classical:
-    input: code("evaluation.classical"), DATA
-    output: MEASURED + "/{name," + "|".join(measurements.CLASSICAL) + "}.csv"
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {DATASET}"
+    input: code("evaluation.classical"), lambda w: manifest(SETS[w.set])
+    output: "build/measured/{set}/{name," + "|".join(measurements.CLASSICAL) + "}.csv"
+    params: dataset=lambda w: SETS[w.set]
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {params.dataset}"
 
 
 rule times:
-    input: code("evaluation.timing"), DATA
-    output: MEASURED + f"/{measurements.TIMES}.csv"
+    input: code("evaluation.timing"), manifest(DATASET)
+    output: f"build/measured/{Path(DATASET).name}/{measurements.TIMES}.csv"
     threads: workflow.cores
     shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {measurements.TIMES} --dataset {DATASET}"
 
@@ -67,7 +85,7 @@ rule notebook:
     input: for_notebook
     output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET} --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET} --second '{SECOND}' --measured build/measured"
 
 
 rule page:

@@ -201,7 +201,7 @@ def data(args: argparse.Namespace) -> None:
                 state = f"here, {datasets.find(name)[0].parent}"
             except CodecError:
                 state = "not complete on this machine"
-            print(f"{name:10}{len(rows):6,} pictures {size:7.1f} MiB   {state}")
+            print(f"{name:13}{len(rows):6,} pictures {size:7.1f} MiB   {state}")
         else:
             datasets.find(name)
             print(f"{name}: {len(rows):,} pictures, all present, all checksums right")
@@ -270,7 +270,7 @@ def parser() -> argparse.ArgumentParser:
         "--straight-through", action="store_true", help="round an autoencoder's latent in training, instead of noise"
     )
     p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
-    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train or embedded")
+    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train, more or embedded")
     length = p.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
     length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
@@ -317,7 +317,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--bits", type=int, nargs="+", metavar="B", help="of an autoencoder's quantiser (default: all there are)"
     )
-    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, or a folder of pictures")
+    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, photographs, or a folder")
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     model(p)
@@ -325,7 +325,7 @@ def parser() -> argparse.ArgumentParser:
 
     p = command("data", data, "List, fetch or verify the data sets.")
     p.add_argument("action", choices=("list", "fetch", "verify"))
-    p.add_argument("name", nargs="?", metavar="NAME", help="embedded, kodak or train; without it all")
+    p.add_argument("name", nargs="?", metavar="NAME", help="embedded, kodak, photographs, train, more (default: all)")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return top
 

@@ -2,8 +2,11 @@
 
 A manifest is a CSV in `data/` with path, width, height, bytes and SHA-256 of every picture, and
 where it is public. Pictures are taken from the folder that the environment variable
-CODECBOOK_MIRROR names (`kodak/`, `train/`), else from the cache, else fetched from their public
-address with pooch.
+CODECBOOK_MIRROR names (`kodak/`, `train/`, `more/`), else from the cache, else fetched from their
+public address with pooch.
+
+Two sets share the manifest `more.csv`: every tenth picture, reduced, is the test set `photographs`,
+and the other nine of ten are the training set `more`.
 """
 
 import csv
@@ -11,6 +14,7 @@ import importlib.util
 import os
 import textwrap
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pooch
@@ -26,15 +30,29 @@ from codec_lib.errors import BadData, CodecError
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: `data/` and `figures/` lie below it."""
 
-NAMES = ("embedded", "kodak", "train")
+NAMES = ("embedded", "kodak", "photographs", "train", "more")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 LICENCES = {
     "embedded": "Photographs inside scikit-image and scikit-learn, each under the licence that its package tells.",
     "train": "ImageNet sample images and BSDS500, for research use under their owners' terms.",
+    "more": "Photographs from public repositories, each under the licence that data/more.csv tells.",
 }
 """Of the named data sets that can be trained on."""
 
+LONGEST = 1024
+"""Pixels on the longer side of the pictures of `photographs`, at most."""
+
 _KODAK_ADDRESS = "http://r0k.us/graphics/kodak/kodak/"
+
+
+def manifest_path(name: str) -> Path:
+    """The manifest that lists a data set's pictures."""
+    return ROOT / "data" / f"{_folder(name)}.csv"
+
+
+def _folder(name: str) -> str:
+    """Of a mirror or the cache; the manifest has the same name."""
+    return "more" if name == "photographs" else name
 
 
 def manifest(name: str) -> list[dict[str, str]]:
@@ -45,14 +63,18 @@ def manifest(name: str) -> list[dict[str, str]]:
     """
     if name not in NAMES:
         raise BadData(f"There is no data set '{name}'; choose from {', '.join(NAMES)}, or name a folder.")
-    with open(ROOT / "data" / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
+    with open(manifest_path(name), newline="") as file:
+        rows = list(csv.DictReader(file))
+    if name not in ("more", "photographs"):
+        return rows
+    return [row for i, row in enumerate(rows) if (i % 10 == 9) == (name == "photographs")]
 
 
 def _address(name: str, row: dict[str, str]) -> str:
     if name == "kodak":
         return _KODAK_ADDRESS + row["path"]
-    return f"https://raw.githubusercontent.com/{row['repository']}/{row['commit']}/{row['path_in_repository']}"
+    path = quote(row["path_in_repository"])
+    return f"https://raw.githubusercontent.com/{row['repository']}/{row['commit']}/{path}"
 
 
 def _package_path(row: dict[str, str]) -> Path:
@@ -67,9 +89,13 @@ def _places(name: str, row: dict[str, str]) -> list[Path]:
     """Where a picture may lie on this machine, the first choice first."""
     if name == "embedded":
         return [_package_path(row)]
-    places = [Path(pooch.os_cache("codecbook")) / name / row["path"]]
     mirror = os.environ.get("CODECBOOK_MIRROR")
-    return ([Path(mirror) / name / row["path"]] if mirror else []) + places
+    folders = ([Path(mirror)] if mirror else []) + [_cache()]
+    return [folder / _folder(name) / row["path"] for folder in folders]
+
+
+def _cache() -> Path:
+    return Path(pooch.os_cache("codecbook"))
 
 
 def _is_intact(path: Path, row: dict[str, str]) -> bool:
@@ -78,6 +104,8 @@ def _is_intact(path: Path, row: dict[str, str]) -> bool:
 
 def find(name: str) -> list[Path]:
     """The pictures of a named data set, all present and checked, without touching the network.
+
+    Those of `photographs` are reduced copies without loss, made in the cache when they are first asked for.
 
     Raises:
         BadData: one is missing or is not the picture the manifest describes.
@@ -88,13 +116,31 @@ def find(name: str) -> list[Path]:
         if not present:
             raise BadData(
                 f"{row['path']} of the data set {name} is not on this machine; run 'python -m codec_lib data "
-                f"fetch {name}', or set CODECBOOK_MIRROR to a folder that holds {name}/{row['path']}."
+                f"fetch {name}', or set CODECBOOK_MIRROR to a folder that holds {_folder(name)}/{row['path']}."
             )
         intact = next((path for path in present if _is_intact(path, row)), None)
         if intact is None:
             raise BadData(f"{present[0]} is not the picture of the manifest (its SHA-256 differs).")
         found.append(intact)
-    return found
+    return [_reduced(path) for path in found] if name == "photographs" else found
+
+
+def _reduced(path: Path) -> Path:
+    copy = _cache() / "photographs" / f"{path.stem}.png"
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        images.write_png(copy, reduce(images.read_image(path)[0]))
+    return copy
+
+
+def reduce(pixels: np.ndarray, longest: int = LONGEST) -> np.ndarray:
+    """A picture, uint8 (H, W, 3), with at most `longest` pixels on its longer side (Lanczos)."""
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
 def fetch(name: str, progress: bool = True) -> list[Path]:
@@ -119,13 +165,13 @@ def fetch(name: str, progress: bool = True) -> list[Path]:
             reason = textwrap.shorten(str(error), 100, placeholder=" ...") or type(error).__name__
             raise BadData(
                 f"Cannot fetch {row['path']} of {name} from {_address(name, row)} ({reason}); "
-                f"without a network, set CODECBOOK_MIRROR to a folder that holds {name}/."
+                f"without a network, set CODECBOOK_MIRROR to a folder that holds {_folder(name)}/."
             ) from error
     return find(name)
 
 
 def open_pictures(dataset: str | Path) -> list[Path]:
-    """The pictures of `embedded`, `kodak`, `train`, or of a folder (with its subfolders), sorted.
+    """The pictures of one of `NAMES`, or of a folder (with its subfolders), sorted.
 
     Raises:
         BadData: the folder is absent or holds no picture file; a named set cannot be had.
@@ -141,13 +187,23 @@ def open_pictures(dataset: str | Path) -> list[Path]:
     return paths
 
 
+def can_be_had(name: str) -> bool:
+    """Whether a named data set is here or can be fetched; fetches it."""
+    try:
+        fetch(name, progress=False)
+    except BadData:
+        return False
+    return True
+
+
 def kodak_or_embedded() -> str:
     """`kodak` where it can be had, else `embedded`: what the report is made of."""
-    try:
-        fetch("kodak", progress=False)
-    except BadData:
-        return "embedded"
-    return "kodak"
+    return "kodak" if can_be_had("kodak") else "embedded"
+
+
+def second_beside(dataset: str | Path) -> str:
+    """The second test set of a report: `photographs` beside Kodak, where it can be had; else empty."""
+    return "photographs" if dataset == "kodak" and can_be_had("photographs") else ""
 
 
 def split(paths: list[Path], every: int = 25) -> tuple[list[Path], list[Path]]:

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from codec_lib import datasets
+from codec_lib import datasets, images
 from codec_lib.errors import BadData
 
-ROWS = {"embedded": 7, "kodak": 24, "train": 1277}
+ROWS = {"embedded": 7, "kodak": 24, "photographs": 20, "train": 1277, "more": 183}
 
 
 def assert_is_a_sentence(message: str):
@@ -54,11 +54,12 @@ def test_manifests_are_well_formed(name):
         assert min(int(row[column]) for column in ("width", "height", "bytes")) > 0
 
 
-def test_every_training_photograph_has_a_public_address():
-    for row in datasets.manifest("train"):
+@pytest.mark.parametrize("name", ["train", "more", "photographs"])
+def test_every_photograph_of_a_repository_has_a_public_address(name):
+    for row in datasets.manifest(name):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", row["repository"])
         assert re.fullmatch(r"[0-9a-f]{40}", row["commit"])
-        assert Path(row["path_in_repository"]).name == Path(row["path"]).name
+        assert re.fullmatch(r"https://[\w./%()~-]+", datasets._address(name, row))
 
 
 def test_kodak_is_the_24_photographs_of_its_size():
@@ -69,11 +70,12 @@ def test_kodak_is_the_24_photographs_of_its_size():
 
 def test_no_test_photograph_is_trained_on():
     hashes = {name: {row["sha256"] for row in datasets.manifest(name)} for name in datasets.NAMES}
-    assert not hashes["train"] & (hashes["kodak"] | hashes["embedded"])
+    tested = hashes["kodak"] | hashes["embedded"] | hashes["photographs"]
+    assert not tested & (hashes["train"] | hashes["more"])
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(BadData, match="embedded, kodak, train") as caught:
+    with pytest.raises(BadData, match="embedded, kodak, photographs, train, more") as caught:
         datasets.manifest("imagenet")
     assert_is_a_sentence(str(caught.value))
 
@@ -94,6 +96,31 @@ def test_the_embedded_photographs_are_those_of_the_manifest():
 
 def test_kodak_is_that_of_the_manifest(kodak):
     assert_is_the_manifest(kodak, "kodak")
+
+
+def test_the_second_test_set_is_reduced_without_further_loss(tmp_path, monkeypatch, kodak):
+    monkeypatch.setattr(datasets, "_cache", lambda: tmp_path)
+    try:
+        first = datasets.find("photographs")
+    except BadData as error:
+        pytest.skip(str(error))
+    rows = datasets.manifest("photographs")
+    assert [path.stem for path in first] == [Path(row["path"]).stem for row in rows]
+    sizes = [images.read_image(path)[0].shape[1::-1] for path in first]
+    assert max(max(size) for size in sizes) == datasets.LONGEST
+    for (width, height), row in zip(sizes, rows, strict=True):
+        assert width / height == pytest.approx(int(row["width"]) / int(row["height"]), rel=2e-3)
+    made = {path: path.stat().st_mtime_ns for path in first}
+    assert datasets.find("photographs") == first
+    assert {path: path.stat().st_mtime_ns for path in first} == made
+
+
+def test_a_small_picture_is_not_reduced_and_a_large_one_is_smoothed(photo):
+    assert datasets.reduce(photo, 112) is photo
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    reduced = datasets.reduce(noise, 40)
+    assert reduced.shape == (30, 40, 3)
+    assert reduced.std() < 0.6 * noise.std(), "no pixel is merely picked"
 
 
 # --- the mirror, the cache and the network ----------------------------------------------------

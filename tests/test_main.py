@@ -634,10 +634,12 @@ def test_evaluate_on_a_full_disk(run, pictures, tmp_path, weights, monkeypatch):
 def test_data_list(run, no_mirror):
     status, out, err = run("data", "list")
     assert (status, err) == (0, "")
-    embedded, kodak, train = out.splitlines()
+    embedded, kodak, photographs, train, more = out.splitlines()
     assert re.match(r"embedded +7 pictures .* here, /", embedded)
     assert re.match(r"kodak +24 pictures .* not complete on this machine", kodak)
+    assert re.match(r"photographs +20 pictures .* not complete on this machine", photographs)
     assert re.match(r"train +1,277 pictures .* not complete on this machine", train)
+    assert re.match(r"more +183 pictures .* not complete on this machine", more)
     assert run("data", "list", "embedded")[1] == embedded + "\n"
 
 

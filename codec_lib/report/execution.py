@@ -31,13 +31,14 @@ VECTOR = (
 """Arguments of a kernel whose figures shall be drawings in the page; photographs in them have 150 dpi."""
 
 
-def execute(stem: str, dataset: str, measured: str = "") -> Path:
+def execute(stem: str, dataset: str, measured: str = "", second: str = "") -> Path:
     """Execute a notebook on a data set; replace its figures and tables.
 
     Args:
         stem: name of a file in `notebooks/`, without its suffix.
         dataset: embedded, kodak or a folder of pictures.
         measured: folder of measurements to read (`measurements`); empty to measure now.
+        second: another data set that a notebook with a parameter of this name shows beside; empty for none.
 
     Returns:
         The executed notebook, `build/report/STEM.ipynb`.
@@ -53,11 +54,13 @@ def execute(stem: str, dataset: str, measured: str = "") -> Path:
     running = scratch.with_suffix(".ipynb")  # papermill saves it after each cell
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    given = {"dataset": dataset, "figures": str(scratch), "measured": measured}
+    given = {"dataset": dataset, "figures": str(scratch), "measured": measured, "second": second}
     known = papermill.inspect_notebook(str(notebook))
     made_from = provenance.record(
         [*sources(notebook), *cards(stem)], weights(stem), dataset if "dataset" in known else None
     )
+    if second and "second" in known:
+        made_from["second"] = provenance.of_data(second)
     papermill.execute_notebook(
         str(notebook), str(running), {k: v for k, v in given.items() if k in known}, kernel_name="python3",
         cwd=str(notebook.parent), progress_bar=False, extra_arguments=list(VECTOR),

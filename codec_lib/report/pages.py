@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--only", choices=("execution", "page"), help="execute it, or make its page of what was executed"
     )
     parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
+    parser.add_argument("--second", default="", help="a second test set (default: none)")
     parser.add_argument("--measured", default="", help="folder of measurements; without it all is measured now")
     args = parser.parse_args(arguments)
 
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         try:
             if args.only != "page":
-                print(execution.execute(args.notebook, args.dataset, args.measured))
+                print(execution.execute(args.notebook, args.dataset, args.measured, args.second))
         except PapermillExecutionError as error:
             say(f"a notebook failed, cell {error.cell_index}: {error.ename}: {error.evalue}")
             return 1

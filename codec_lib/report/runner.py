@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
         if dataset not in datasets.NAMES:
             dataset = str(Path(dataset).resolve())
         pictures = len(datasets.open_pictures(dataset))
-        print(f"report: {pictures} pictures, {dataset}" + ("" if args.dataset or dataset == "kodak" else
-              " (Kodak is neither here nor can it be fetched)"), flush=True)  # fmt: skip
+        second = datasets.second_beside(dataset)
+        missing = "" if args.dataset or dataset == "kodak" else " (Kodak is neither here nor can it be fetched)"
+        print(f"report: {pictures} pictures, {dataset}{' and ' + second if second else ''}{missing}", flush=True)
         said = run([f"build/report/{p.stem}.html" for p in args.notebooks], dataset, args.jobs, not args.quiet)
         for sentence in said:
             say(sentence)

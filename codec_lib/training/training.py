@@ -202,8 +202,8 @@ def _check(settings: Settings, model: nn.Module) -> None:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
     if settings.prior_only and isinstance(model, Autoencoder):
         raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
-    if settings.dataset == "kodak":
-        raise Unsupported("Kodak is for testing only; train on other pictures.")
+    if settings.dataset in ("kodak", "photographs"):
+        raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
 
 
 def _make_folder(out: Path) -> None:
