@@ -21,7 +21,7 @@ from pathlib import Path
 print("on", dataset)
 """
 PLOTS = """
-from codec_lib import plotting
+from codec_lib.evaluation import plotting
 figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}]}, y="psnr")
 plotting.save(figure, f"07_rate_{dataset}", figures)
 plotting.show()

@@ -1,6 +1,6 @@
 """Measurements kept on disk, each with the record of what it was made from: what the report is put together from.
 
-    python -m codec_lib.measurements hyperprior-compact-q2 --dataset kodak --folder build/measured
+    python -m codec_lib.evaluation.measurements hyperprior-compact-q2 --dataset kodak --folder build/measured
 
 measures a codec, `jpeg` or another classical codec its curve, and `times` the models at the papers' sizes.
 `pictures`, `curve` and `times` measure anew where no folder is given; where one is, they read what lies there, and
@@ -48,7 +48,7 @@ def pictures(
     """
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(
-        name, folder, "evaluation", {name: codec.digest.hex()}, dataset,
+        name, folder, "evaluation.evaluation", {name: codec.digest.hex()}, dataset,
         lambda: evaluation.evaluate(codec, datasets.open_pictures(dataset), coder, progress),
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = Tr
     """The rows of `classical.curve`; arguments and errors as of `pictures`."""
     name = next(name for name, of in CLASSICAL.items() if of == codec)
     return _rows(
-        name, folder, "classical", {}, dataset,
+        name, folder, "evaluation.classical", {}, dataset,
         lambda: classical.curve(codec, datasets.open_pictures(dataset), progress=progress),
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def times(dataset: str, folder: str | Path = "") -> list[Row]:
         pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
         return [{"model": name} | timing.whole(timing.stand_in(name, pixels), pixels) for name in models.MODELS]
 
-    return _rows(TIMES, folder, "timing", {}, dataset, measure)
+    return _rows(TIMES, folder, "evaluation.timing", {}, dataset, measure)
 
 
 def _rows(
@@ -99,12 +99,12 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """
     weights: dict[str, str] = {}
     if name == TIMES:
-        module, rows = "timing", times(dataset)
+        module, rows = "evaluation.timing", times(dataset)
     elif name in CLASSICAL:
-        module, rows = "classical", curve(CLASSICAL[name], dataset)
+        module, rows = "evaluation.classical", curve(CLASSICAL[name], dataset)
     else:
         codec, coder = _codec(name)
-        module, rows, weights = "evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
+        module, rows, weights = "evaluation.evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
     path = _path(name, dataset, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     tables.write_csv(path, [{k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows])
@@ -123,7 +123,7 @@ def _codec(name: str) -> tuple[AnyCodec, str | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = Parser(prog="python -m codec_lib.measurements", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.evaluation.measurements", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help="weights (MODEL-PRESET-qQ[.CODER]), a codec, or times")
     parser.add_argument("--dataset", default="embedded", help="embedded, kodak or a folder (default: embedded)")
     parser.add_argument("--folder", default="build/measured", help="where to keep them (default: build/measured)")

@@ -1,8 +1,8 @@
 """The pages of the report, each of one executed notebook, and their index.
 
-    python -m codec_lib.pages 05_evaluation --dataset kodak --measured build/measured
-    python -m codec_lib.pages 05_evaluation --only page
-    python -m codec_lib.pages index --dataset kodak
+    python -m codec_lib.report.pages 05_evaluation --dataset kodak --measured build/measured
+    python -m codec_lib.report.pages 05_evaluation --only page
+    python -m codec_lib.report.pages index --dataset kodak
 
 A page stands alone (`webpage`), its figures drawn once more, as SVG.
 """
@@ -75,7 +75,7 @@ def write_index(dataset: str) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, 1 if a cell failed, or 2; after one sentence on stderr."""
-    parser = Parser(prog="python -m codec_lib.pages", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.report.pages", description=__doc__.splitlines()[0])
     parser.add_argument("notebook", help=f"{', '.join(stems())}, or index")
     parser.add_argument(
         "--only", choices=("execution", "page"), help="execute it, or make its page of what was executed"
