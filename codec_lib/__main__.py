@@ -81,12 +81,12 @@ def encode(args: argparse.Namespace) -> None:
 
 def decode(args: argparse.Namespace) -> None:
     from codec_lib import files, images
-    from codec_lib.coding import bitstream
+    from codec_lib.coding.container import unpack
     from codec_lib.weights import weight_files
 
     _prepare_output(args.output, args.input, *([args.state] if args.state else []))
     data = files.read_bytes(args.input)
-    container = bitstream.unpack(data)
+    container = unpack(data)
     frozen = weight_files.load_for(container, args.weights)
     if args.state and (container.model not in AUTOENCODERS or container.coder != "huffman-file"):
         raise Unsupported(f"{args.input} needs no --state: all that decodes it is inside.")
@@ -97,16 +97,16 @@ def decode(args: argparse.Namespace) -> None:
 
 def info(args: argparse.Namespace) -> None:
     from codec_lib import files
-    from codec_lib.coding import bitstream
+    from codec_lib.coding.container import VERSION, overhead, unpack
 
     data = files.read_bytes(args.input)
-    container = bitstream.unpack(data)
+    container = unpack(data)
     facts = {
         "model": container.model, "quality": container.quality, "coder": container.coder,
         "width": container.width, "height": container.height, "bytes": len(data),
         "bpp": round(8 * len(data) / (container.width * container.height), 4),
         "streams": [len(stream) for stream in container.streams],
-        "container": bitstream.overhead(len(container.streams)), "version": bitstream.VERSION,
+        "container": overhead(len(container.streams)), "version": VERSION,
         "weights": container.weights.hex(), "symbols_crc32": f"{container.symbols_crc:08x}",
     }  # fmt: skip
     if args.json:
@@ -118,7 +118,7 @@ def info(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     from codec_lib.training import training
-    from codec_lib.training.release import read_card_of, release
+    from codec_lib.training.publishing import read_card_of, release
     from codec_lib.training.runs import Settings, make_model
     from codec_lib.weights import weight_files
 

@@ -13,8 +13,8 @@ import torch
 
 from codec_lib import images
 from codec_lib.codecs.codec import Codec
-from codec_lib.coding import bitstream
-from codec_lib.coding.context import RASTER, WAVEFRONT, Order
+from codec_lib.coding.container import unpack
+from codec_lib.coding.order import RASTER, WAVEFRONT, Order
 from codec_lib.evaluation import timing
 
 
@@ -29,7 +29,7 @@ def measure(frozen: Codec, order: Order, symbols: dict[str, np.ndarray], repeats
     """Seconds to encode and to decode, and the bytes; decoded symbols are compared."""
     frozen.network.order = order
     data = frozen.write_symbols(symbols, 512, 768)
-    container = bitstream.unpack(data)
+    container = unpack(data)
     back = frozen.read_symbols(container)
     assert all(np.array_equal(back[stream], symbols[stream]) for stream in symbols)
     encode = timing.least(lambda: frozen.write_symbols(symbols, 512, 768), repeats)

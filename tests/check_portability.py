@@ -178,7 +178,7 @@ def decode(frozen, job: dict) -> dict:
     import numpy as np
     import torch
 
-    from codec_lib.coding import bitstream
+    from codec_lib.coding.container import unpack
     from codec_lib.errors import CodecError
 
     with np.load(f"{job['file']}.npz") as saved:
@@ -186,7 +186,7 @@ def decode(frozen, job: dict) -> dict:
     symbols = mismatches = sum(values.size for values in expected.values())
     error = ""
     try:
-        found = frozen.read_symbols(bitstream.unpack(Path(job["file"]).read_bytes()))
+        found = frozen.read_symbols(unpack(Path(job["file"]).read_bytes()))
         mismatches = sum(int((found[stream] != values).sum()) for stream, values in expected.items())
     except CodecError as refused:
         error = str(refused)

@@ -14,7 +14,7 @@ from torch import Tensor
 from codec_lib import datasets, images
 from codec_lib.__main__ import main
 from codec_lib.codecs import autoencoder_codec, codec
-from codec_lib.coding import entropy_coding
+from codec_lib.coding import range_coding
 from codec_lib.errors import BadData
 from codec_lib.networks import autoencoders, models
 from codec_lib.training import initialisation
@@ -32,7 +32,7 @@ TINY_LMBDA = 0.025
 PAIRS = [
     (name, coder)
     for name, model in models.MODELS.items()
-    for coder in entropy_coding.CODERS
+    for coder in range_coding.CODERS
     if coder == "constriction" or not model.order.many
 ]
 """Each model with each entropy coder that it can use: torchac keeps no state, so it cannot serve joint."""
@@ -188,7 +188,7 @@ def ae_weights(ae_codecs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=entropy_coding.CODERS)
+@pytest.fixture(params=range_coding.CODERS)
 def coder(request) -> str:
     """Each entropy coder in turn."""
     return request.param

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from codec_lib.coding.lossless_compressor import LosslessCompressor
+from codec_lib.coding.compressor import LosslessCompressor
 from codec_lib.errors import Corrupt
 
 EMPTY = np.zeros(0, np.int64)

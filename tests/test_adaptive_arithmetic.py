@@ -17,8 +17,8 @@ from codec_lib.coding.adaptive_arithmetic import (
     _arithmetic_encode,
     _Statistics,
 )
-from codec_lib.coding.lossless import pack
-from codec_lib.coding.lossless_compressor import WIDEST, entropy
+from codec_lib.coding.compressor import WIDEST, entropy
+from codec_lib.coding.symbol_streams import pack
 from codec_lib.errors import BadData, Corrupt
 
 # --- sizes ----------------------------------------------------------------------------------

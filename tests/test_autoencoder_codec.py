@@ -20,8 +20,8 @@ from sequences import damages, inflict
 from codec_lib import images
 from codec_lib.codecs import autoencoder_codec
 from codec_lib.codecs.autoencoder_codec import CODERS, AutoencoderCodec, freeze
-from codec_lib.coding import bitstream, lossless_compressor
-from codec_lib.coding.bitstream import unpack
+from codec_lib.coding import compressor
+from codec_lib.coding.container import overhead, pack, unpack
 from codec_lib.coding.huffman import Huffman
 from codec_lib.errors import (
     BadData,
@@ -126,14 +126,14 @@ def test_what_is_no_picture_is_refused(ae_codec):
 def stream(frozen: AutoencoderCodec, pixels: np.ndarray, coder: str, state: Path) -> bytes:
     data = frozen.encode(pixels, coder, state)
     (only,) = unpack(data).streams
-    assert len(data) == len(only) + bitstream.overhead(1)
+    assert len(data) == len(only) + overhead(1)
     return only
 
 
 def test_the_estimate_is_the_entropy_of_all_symbols(ae_codec, photo):
     symbols = ae_codec.analyse(photo).ravel()
     _, bits = ae_codec.predict(photo)
-    assert bits == pytest.approx(len(symbols) * lossless_compressor.entropy(symbols), rel=1e-6)
+    assert bits == pytest.approx(len(symbols) * compressor.entropy(symbols), rel=1e-6)
 
 
 def test_huffman_streams_are_less_than_a_bit_a_symbol_above_the_estimate(ae_codec, state, photo):
@@ -254,7 +254,7 @@ def test_a_coder_of_the_models_is_refused(ae_codec, photo):
     container = unpack(ae_codec.encode(photo))
     for coder in ("constriction", "torchac"):
         with pytest.raises(CodecError) as caught:
-            ae_codec.decode(bitstream.pack(dataclasses.replace(container, coder=coder)))
+            ae_codec.decode(pack(dataclasses.replace(container, coder=coder)))
         assert is_a_sentence(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_another_checksum_of_the_symbols_is_desynchronised(ae_codec, lossless, s
     container = unpack(ae_codec.encode(photo, lossless, state))
     forged = dataclasses.replace(container, symbols_crc=container.symbols_crc ^ 1)
     with pytest.raises(Desynchronised):
-        ae_codec.decode(bitstream.pack(forged), state)
+        ae_codec.decode(pack(forged), state)
 
 
 def test_another_number_of_streams_is_refused(ae_codec, photo):
@@ -270,14 +270,14 @@ def test_another_number_of_streams_is_refused(ae_codec, photo):
     for count in (0, 2, 255):
         forged = dataclasses.replace(container, streams=container.streams * count)
         with pytest.raises(Unsupported, match=f"{count} streams where {ae_codec.model} writes 1") as caught:
-            ae_codec.decode(bitstream.pack(forged))
+            ae_codec.decode(pack(forged))
         assert is_a_sentence(caught.value)
 
 
 def test_another_size_is_refused(ae_codec, lossless, state, photo):
     container = unpack(ae_codec.encode(photo, lossless, state))
     for height, width, kind in [(300, 300, Corrupt), (8192, 8192, Corrupt), (2**16, 2**16, TooLarge)]:
-        body = bitstream.pack(container)[:-4]
+        body = pack(container)[:-4]
         forged = with_checksum(body[:20] + struct.pack("<II", height, width) + body[28:])
         with pytest.raises(kind):
             ae_codec.decode(forged, state)
@@ -294,7 +294,7 @@ def test_a_damaged_stream_is_refused_or_holds_the_same_symbols(ae_codecs, photo,
     container = unpack(frozen.encode(photo[:20, :37], coder, state))
     damaged = dataclasses.replace(container, streams=(inflict(container.streams[0], damage),))
     try:
-        symbols = frozen.read_symbols(unpack(bitstream.pack(damaged)), state)
+        symbols = frozen.read_symbols(unpack(pack(damaged)), state)
     except CodecError as error:
         assert isinstance(error, Truncated | Corrupt | Desynchronised)
         assert is_a_sentence(error)

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 import codec_lib
 from codec_lib.codecs.autoencoder_codec import freeze
-from codec_lib.coding import bitstream
-from codec_lib.coding.bitstream import unpack
+from codec_lib.coding.container import pack, unpack
 from codec_lib.errors import BadData, Unsupported, WrongModel
 from codec_lib.networks import models
 from codec_lib.networks.autoencoders import AUTOENCODERS, BITS
@@ -168,7 +167,7 @@ def test_files_of_weights_not_at_hand_are_refused(ae_weights, ae_codecs, photo):
 def test_files_of_quantisers_that_do_not_exist_are_refused(ae_weights, ae_codecs, photo, quality):
     container = dataclasses.replace(unpack(ae_codecs["ae-vae"].encode(photo)), quality=quality)
     with pytest.raises(Unsupported, match=f"has {quality} bits; choose from") as caught:
-        load_for(unpack(bitstream.pack(container)), ae_weights)
+        load_for(unpack(pack(container)), ae_weights)
     assert is_a_sentence(caught.value)
 
 

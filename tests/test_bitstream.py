@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from codec_lib import images
 from codec_lib.codecs import autoencoder_codec
-from codec_lib.coding import bitstream, entropy_coding
-from codec_lib.coding.bitstream import CODER_IDS, MODEL_IDS, SIGNATURE, Container, overhead, pack, unpack
+from codec_lib.coding import range_coding
+from codec_lib.coding.container import CODER_IDS, MODEL_IDS, SIGNATURE, VERSION, Container, overhead, pack, unpack
 from codec_lib.errors import CodecError, Corrupt, TooLarge, Truncated, Unsupported
 from codec_lib.networks import autoencoders, models
 
@@ -81,7 +81,7 @@ def test_numbers_of_models_and_coders_never_change():
         "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
     }  # fmt: skip
     assert CODER_IDS == {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
-    assert set(CODER_IDS) == {*entropy_coding.CODERS, *autoencoder_codec.CODERS}
+    assert set(CODER_IDS) == {*range_coding.CODERS, *autoencoder_codec.CODERS}
     assert set(MODEL_IDS) == {*models.MODELS, *autoencoders.AUTOENCODERS}
 
 
@@ -201,4 +201,4 @@ def test_lengths_are_checked_before_memory_is_taken():
 
 
 def test_version_is_the_one_of_this_layout():
-    assert bitstream.VERSION == pack(SMALL)[8] == 1
+    assert VERSION == pack(SMALL)[8] == 1

@@ -19,9 +19,8 @@ from PIL import Image
 
 from codec_lib import datasets, images
 from codec_lib.codecs.codec import Codec, Symbols, freeze
-from codec_lib.coding import bitstream
-from codec_lib.coding.bitstream import unpack
-from codec_lib.coding.entropy_coding import CODERS
+from codec_lib.coding.container import overhead, pack, unpack
+from codec_lib.coding.range_coding import CODERS
 from codec_lib.errors import (
     BadData,
     BadImage,
@@ -99,7 +98,7 @@ def relative_bits(frozen: Codec, pixels: np.ndarray, coder: str = "constriction"
     """What the streams of a file take, of what the model says."""
     data = frozen.encode(pixels, coder)
     besides = len(data) - sum(map(len, unpack(data).streams))
-    assert besides == bitstream.overhead(len(frozen.tables)) <= 48
+    assert besides == overhead(len(frozen.tables)) <= 48
     _, estimate = frozen.predict(pixels)
     assert estimate > 10_000
     return 8 * (len(data) - besides) / estimate
@@ -212,7 +211,7 @@ def test_torchac_cannot_code_the_joint_model(codecs, photo):
     frozen = codecs["joint"]
     data = frozen.encode(photo[:20, :37])
     symbols = frozen.read_symbols(unpack(data))
-    forged = bitstream.pack(dataclasses.replace(unpack(data), coder="torchac"))
+    forged = pack(dataclasses.replace(unpack(data), coder="torchac"))
     for use in (
         lambda: frozen.encode(photo, "torchac"),
         lambda: frozen.write_symbols(symbols, 20, 37, "torchac"),
@@ -386,7 +385,7 @@ def test_another_checksum_of_the_symbols_is_desynchronised(pair, photo):
     container = unpack(frozen.encode(photo, coder))
     forged = dataclasses.replace(container, symbols_crc=container.symbols_crc ^ 1)
     with pytest.raises(Desynchronised):
-        frozen.decode(bitstream.pack(forged))
+        frozen.decode(pack(forged))
 
 
 def test_a_stream_of_another_picture_is_noticed(pair, photo):
@@ -395,14 +394,14 @@ def test_a_stream_of_another_picture_is_noticed(pair, photo):
     for k in range(len(one.streams)):
         streams = (*one.streams[:k], other.streams[k], *one.streams[k + 1 :])
         with pytest.raises((Desynchronised, Corrupt, Truncated)):
-            frozen.decode(bitstream.pack(dataclasses.replace(one, streams=streams)))
+            frozen.decode(pack(dataclasses.replace(one, streams=streams)))
 
 
 @pytest.mark.parametrize("model", ["hyperprior", "joint", "checkerboard"])
 def test_streams_in_another_order_are_noticed(codecs, photo, model):
     container = unpack(codecs[model].encode(photo))
     with pytest.raises((Desynchronised, Corrupt, Truncated)):
-        codecs[model].decode(bitstream.pack(dataclasses.replace(container, streams=container.streams[::-1])))
+        codecs[model].decode(pack(dataclasses.replace(container, streams=container.streams[::-1])))
 
 
 def test_another_number_of_streams_is_refused(each_codec, file):
@@ -410,7 +409,7 @@ def test_another_number_of_streams_is_refused(each_codec, file):
     for count in {0, 1, 2, 3, 255} - {right}:
         forged = dataclasses.replace(unpack(file), streams=(b"\0",) * count)
         with pytest.raises(Unsupported, match=f"{count} streams where {each_codec.model} writes {right}") as caught:
-            each_codec.decode(bitstream.pack(forged))
+            each_codec.decode(pack(forged))
         assert is_a_sentence(caught.value)
 
 
@@ -422,7 +421,7 @@ def test_an_empty_stream_is_refused(pair, photo):
         for height, width in [(1, 1), (37, 20), (8192, 8192)]:
             forged = dataclasses.replace(container, streams=streams, height=height, width=width)
             with pytest.raises(CodecError) as caught:
-                frozen.decode(bitstream.pack(forged))
+                frozen.decode(pack(forged))
             assert is_a_sentence(caught.value)
 
 

@@ -53,7 +53,14 @@ def test_wrong_options_are_one_sentence(capfd):
 
 @pytest.mark.parametrize(
     "module",
-    ["training.recipe", "training.ablations", "training.release", "evaluation.measurements", "report.pages", "report"],
+    [
+        "training.recipe",
+        "training.ablations",
+        "training.publishing",
+        "evaluation.measurements",
+        "report.pages",
+        "report",
+    ],
 )
 def test_the_other_commands_do_alike(module):
     command = [sys.executable, "-m", f"codec_lib.{module}", "--nothing"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec_lib.coding.context import CHECKERBOARD, ONE_GROUP, RASTER, REACH, WAVEFRONT, Order, walk
+from codec_lib.coding.order import CHECKERBOARD, ONE_GROUP, RASTER, REACH, WAVEFRONT, Order, walk
 
 ORDERS = [ONE_GROUP, CHECKERBOARD, RASTER, WAVEFRONT]
 SIZES = list(itertools.product(range(1, 10), range(1, 8)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from codec_lib.coding.entropy_coding import Writer
+from codec_lib.coding.range_coding import Writer
 from codec_lib.networks import densities
 from codec_lib.networks.densities import PiecewiseLinearDensity, UnivariateDensity
 

@@ -12,8 +12,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sequences import inflict
 
-from codec_lib.coding import entropy_coding
-from codec_lib.coding.entropy_coding import (
+from codec_lib.coding import range_coding
+from codec_lib.coding.range_coding import (
     CODERS,
     TOTAL,
     WIDEST,
@@ -141,10 +141,10 @@ def test_torchac_is_called_with_as_many_rows_as_it_can_count(monkeypatch):
     tables = make_tables(rng, [4, 256, 256, 4096], 1)
     index = rng.integers(0, 4, 2000)
     symbols = draw(rng, tables, index)
-    assert entropy_coding._CELLS < 2**31  # torchac's offset into the rows is a C int
+    assert range_coding._CELLS < 2**31  # torchac's offset into the rows is a C int
     whole = write(tables, "torchac", [(symbols, index)])
-    monkeypatch.setattr(entropy_coding, "_CELLS", 3 * 4097)
-    portions = entropy_coding._portions(tables, index)
+    monkeypatch.setattr(range_coding, "_CELLS", 3 * 4097)
+    portions = range_coding._portions(tables, index)
     assert all(len(where) * (width + 1) <= 3 * 4097 for width, where in portions)
     assert np.sort(np.concatenate([where for _, where in portions])).tolist() == list(range(2000))
     data = write(tables, "torchac", [(symbols, index)])
@@ -423,7 +423,7 @@ def test_without_a_compiler_torchac_is_refused_quietly_with_advice(tmp_path, mon
 
 
 def test_output_comes_back_after_the_silence(capfd):
-    with pytest.raises(RuntimeError), entropy_coding._silence():
+    with pytest.raises(RuntimeError), range_coding._silence():
         print("unheard")
         raise RuntimeError
     print("heard")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from codec_lib import images, metrics
-from codec_lib.coding import bitstream
+from codec_lib.coding.container import unpack
 from codec_lib.errors import BadImage
 from codec_lib.evaluation import evaluation
 from codec_lib.evaluation.evaluation import COLUMNS, evaluate, summary
@@ -40,7 +40,7 @@ def test_rate_and_distortion_are_those_of_the_file(large_and_small, pair):
         assert row["ms_ssim"] == pytest.approx(metrics.ms_ssim(pixels, decoded), nan_ok=True)
         assert row["bpp_estimated"] == pytest.approx(frozen.predict(pixels)[1] / row["num_pixels"])
         assert row["exact"] is True
-        assert row["container"] + sum(map(len, bitstream.unpack(data).streams)) == len(data)
+        assert row["container"] + sum(map(len, unpack(data).streams)) == len(data)
 
 
 def test_an_autoencoder_has_b_in_place_of_lmbda(large_and_small, ae_codec):

@@ -22,7 +22,7 @@ from codec_lib.codecs.exact import (
     plus,
     to_grid,
 )
-from codec_lib.coding.context import CHECKERBOARD, RASTER, WAVEFRONT, Order, walk
+from codec_lib.coding.order import CHECKERBOARD, RASTER, WAVEFRONT, Order, walk
 from codec_lib.errors import BadData
 from codec_lib.networks import models
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE

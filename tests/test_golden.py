@@ -8,8 +8,8 @@ import torch
 
 from codec_lib import images
 from codec_lib.codecs.codec import Codec, Symbols
-from codec_lib.coding import bitstream
-from codec_lib.coding.entropy_coding import CODERS, Reader, Tables, Writer
+from codec_lib.coding.container import unpack
+from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.networks.models import MODELS
 from codec_lib.weights import weight_files
 
@@ -79,7 +79,7 @@ def golden() -> dict[str, Codec]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_golden_weights_have_the_digest_in_the_files(golden, model):
-    container = bitstream.unpack((folder_of(model) / "photo-constriction.cbk").read_bytes())
+    container = unpack((folder_of(model) / "photo-constriction.cbk").read_bytes())
     assert golden[model].digest[:8] == container.weights
 
 
@@ -99,7 +99,7 @@ def test_symbols_are_coded_byte_for_byte(golden, name, model, coder):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model, coder", PAIRS)
 def test_files_decode_to_their_symbols(golden, name, model, coder):
-    container = bitstream.unpack((folder_of(model) / f"{name}-{coder}.cbk").read_bytes())
+    container = unpack((folder_of(model) / f"{name}-{coder}.cbk").read_bytes())
     assert (container.model, container.quality, container.coder) == (model, 3, coder)
     assert (container.height, container.width) == (83, 101)
     symbols, expected = golden[model].read_symbols(container), symbols_of(model, name)

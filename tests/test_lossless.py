@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sequences import EMPTY, SAMPLE, damages, inflict, laplacian, sequences
 
-from codec_lib.coding import lossless_compressor
-from codec_lib.coding.entropy_coding import write_varint
-from codec_lib.coding.lossless import COMPRESSORS, pack, unpack
-from codec_lib.coding.lossless_compressor import WIDEST, entropy
+from codec_lib.coding import compressor
+from codec_lib.coding.compressor import WIDEST, entropy
+from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.symbol_streams import COMPRESSORS, pack, unpack
 from codec_lib.errors import CodecError, Corrupt, Truncated, Unsupported
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_stream_gives_symbols_or_a_codec_error(name, sequence, damage)
 @settings(max_examples=100)
 def test_random_bytes_of_unknown_length_do_no_harm(name, data, alphabet):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lossless_compressor, "LONGEST", 10_000)  # a constant sequence may have 2^28 symbols
+        patch.setattr(compressor, "LONGEST", 10_000)  # a constant sequence may have 2^28 symbols
         for decode in (
             lambda d: unpack(name, write_varint(alphabet) + d, alphabet),
             COMPRESSORS[name].from_sequence(EMPTY, alphabet).decode,

@@ -11,11 +11,11 @@ from conftest import is_a_sentence
 from hypothesis import given, settings
 from sequences import EMPTY, SAMPLE, check_round_trip, sequences
 
-from codec_lib.coding import lossless_compressor
+from codec_lib.coding import compressor
 from codec_lib.coding.adaptive_arithmetic import LONGEST_MEMORY
-from codec_lib.coding.entropy_coding import write_varint
-from codec_lib.coding.lossless import COMPRESSORS, pack, unpack
-from codec_lib.coding.lossless_compressor import WIDEST, LosslessCompressor, entropy
+from codec_lib.coding.compressor import WIDEST, LosslessCompressor, entropy
+from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.symbol_streams import COMPRESSORS, pack, unpack
 from codec_lib.errors import BadData, Corrupt, Truncated
 
 # --- round trips ----------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_an_impossible_alphabet_is_refused(name, alphabet):
 
 
 def test_too_long_a_sequence_is_refused(monkeypatch):
-    monkeypatch.setattr(lossless_compressor, "LONGEST", 13)
+    monkeypatch.setattr(compressor, "LONGEST", 13)
     with pytest.raises(BadData, match="at most 13 symbols, not 14"):
         pack("huffman", SAMPLE, 5)
 
@@ -226,7 +226,7 @@ def test_every_cut_and_every_tail_is_refused(name):
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_a_stream_that_promises_too_much_is_refused_at_once(name):
     coder = COMPRESSORS[name].from_sequence(SAMPLE, 5)
-    for promised, error in ((30, Truncated), (lossless_compressor.LONGEST, Truncated), (2**28 + 1, Corrupt)):
+    for promised, error in ((30, Truncated), (compressor.LONGEST, Truncated), (2**28 + 1, Corrupt)):
         start = time.process_time()
         with pytest.raises(error):
             coder.decode(write_varint(promised) + coder.encode(SAMPLE)[1:])

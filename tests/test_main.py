@@ -20,7 +20,8 @@ from PIL import Image
 from codec_lib import __main__ as command_line
 from codec_lib import datasets, files, images
 from codec_lib.codecs import autoencoder_codec, codec
-from codec_lib.coding import bitstream, entropy_coding
+from codec_lib.coding import range_coding
+from codec_lib.coding.container import unpack
 from codec_lib.datasets import ROOT
 from codec_lib.networks import autoencoders, models
 from codec_lib.training import initialisation
@@ -121,12 +122,12 @@ def test_processes_of_their_own(place, weights, tiny_codecs, photo):
 
 def test_the_default_quality_is_2(run, place, weights):
     assert run("encode", place / "photo.png", place / "out.cbk", "--weights", weights)[0] == 0
-    assert bitstream.unpack((place / "out.cbk").read_bytes()).quality == 2
+    assert unpack((place / "out.cbk").read_bytes()).quality == 2
 
 
 def test_an_older_output_is_replaced(run, place, weights):
     assert run("encode", place / "photo.png", place / "old", "--weights", weights)[0] == 0
-    assert bitstream.unpack((place / "old").read_bytes()).width == 112
+    assert unpack((place / "old").read_bytes()).width == 112
     assert run("decode", place / "photo.cbk", place / "old", "--weights", weights)[0] == 0
     assert images.read_image(place / "old")[0].shape == (96, 112, 3)
 
@@ -415,7 +416,7 @@ def test_help_does_not_wait_for_torch():
 def test_what_help_knows_without_importing_is_right():
     assert tuple(models.MODELS) == command_line.MODELS
     assert tuple(autoencoders.AUTOENCODERS) == command_line.AUTOENCODERS
-    assert tuple(entropy_coding.CODERS) == command_line.CODERS
+    assert tuple(range_coding.CODERS) == command_line.CODERS
     assert autoencoder_codec.CODERS[:2] == command_line.LOSSLESS
     assert weight_files.WEIGHTS == command_line.WEIGHTS
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from codec_lib import datasets, files, images, tables
 from codec_lib.__main__ import LOSSLESS
-from codec_lib.coding import bitstream
+from codec_lib.coding.container import Container, pack, unpack
 from codec_lib.networks.autoencoders import AUTOENCODERS, ResNet18
 from codec_lib.training.runs import Settings, make_model
 from codec_lib.weights import weight_files
@@ -83,7 +83,7 @@ def test_every_autoencoder_can_have_its_table_beside_it(run, place, ae_codecs, a
     options = ["--model", name, "--bits", 4, "--lossless", "huffman", "--weights", ae_weights]
     table, file, png = place / "t.json", place / "out.cbk", place / "out.png"
     assert run("encode", place / "photo.png", file, "--state", table, *options)[::2] == (0, "")
-    assert bitstream.unpack(file.read_bytes()).coder == "huffman-file"
+    assert unpack(file.read_bytes()).coder == "huffman-file"
     assert run("decode", file, png, "--state", table, "--weights", ae_weights)[::2] == (0, "")
     np.testing.assert_array_equal(images.read_image(png)[0], ae_codecs[name].predict(photo)[0])
 
@@ -204,9 +204,9 @@ def test_a_wrong_combination_costs_one_sentence_and_nothing_else(run, place, ae_
 
 def test_a_model_s_file_that_claims_a_table_is_refused(run, place, weights):
     """The coder's number is no secret; whoever forges it can make the checksum fit."""
-    container = bitstream.unpack((place / "model.cbk").read_bytes())
+    container = unpack((place / "model.cbk").read_bytes())
     fields = container.__dict__ | {"coder": "huffman-file"}
-    (place / "model.cbk").write_bytes(bitstream.pack(bitstream.Container(**fields)))
+    (place / "model.cbk").write_bytes(pack(Container(**fields)))
     before = snapshot(place)
     decode = ["decode", place / "model.cbk", place / "old", "--weights", weights]
     assert_refused(run(*decode))

@@ -16,7 +16,7 @@ from PIL import Image
 from codec_lib import images
 from codec_lib.codecs import exact
 from codec_lib.codecs.codec import Codec, Symbols, freeze
-from codec_lib.coding.bitstream import unpack
+from codec_lib.coding.container import unpack
 from codec_lib.networks import models
 from codec_lib.weights import weight_files
 

@@ -16,7 +16,7 @@ from commands import SENTENCE, snapshot
 from codec_lib.__main__ import main as codec_lib_main
 from codec_lib.__main__ import parser
 from codec_lib.errors import BadData, Unsupported
-from codec_lib.training import recipe, release, training
+from codec_lib.training import publishing, recipe, training
 from codec_lib.training.runs import Run, Settings, options
 from codec_lib.weights import weight_files
 
@@ -43,7 +43,7 @@ def chain(tmp_path_factory, tiles) -> list[Path]:
     ]
     runs[2] += ["--optimiser", "muon", "--lr", 5e-4, "--start", files[1], "--transforms", files[0]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(release, "_kodak", lambda *_: None)
+        patch.setattr(publishing, "_kodak", lambda *_: None)
         for folder, run in zip((first, prior, last), runs, strict=True):
             assert codec_lib_main(["train", *map(str, [*shared, *run, "--out", folder])]) == 0
     return files
@@ -54,7 +54,7 @@ def cards(chain, tmp_path) -> Path:
     """A folder that holds the last file of `chain` and its card, and nothing else."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    release.publish(chain[-1], folder)
+    publishing.publish(chain[-1], folder)
     return folder
 
 
@@ -85,7 +85,7 @@ def test_three_runs_repeated_from_the_last_one_s_card(chain, cards, tmp_path, ti
         assert all(torch.equal(tensor, wanted.stored[name]) for name, tensor in made.stored.items())
         assert made.digest == wanted.digest
         assert f"run {k + 1} of 3, {stage.key}: the same weights, bit for bit\n" in said
-        again, card = (release.read_card_of(path) for path in (stage.weights(out), original))
+        again, card = (publishing.read_card_of(path) for path in (stage.weights(out), original))
         told = [{k: v for k, v in c.items() if k not in CLOCK} for c in (again, card)]
         assert told[0] == told[1]
         assert [row["val_loss"] for row in again["loss_curve"]] == [row["val_loss"] for row in card["loss_curve"]]
@@ -157,7 +157,7 @@ def test_the_list_holds_the_commands_of_the_runs(chain, cards, tmp_path, tiles, 
     assert recipe.main(["--weights", str(cards), "--out", "some runs", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"
-    digests = [release.read_card_of(path)["digest"] for path in chain]
+    digests = [publishing.read_card_of(path)["digest"] for path in chain]
     folders = [f"some runs/{name}-{digest[:8]}" for name, digest in zip(NAMES, digests, strict=True)]
     files = [f"{folder}/{name}.safetensors" for folder, name in zip(folders, NAMES, strict=True)]
     assert [line.split(":")[0] for line in lines[::2]] == [

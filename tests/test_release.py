@@ -17,7 +17,7 @@ from codec_lib.codecs import codec
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation
 from codec_lib.networks import models
-from codec_lib.training import initialisation, release
+from codec_lib.training import initialisation, publishing
 from codec_lib.training.runs import Run, Settings
 from codec_lib.training.training import train
 from codec_lib.weights import weight_files
@@ -52,7 +52,7 @@ def no_kodak(monkeypatch, tmp_path):
 
 def test_the_weights_are_the_running_average_in_the_codec_s_precision(run, no_kodak, tmp_path):
     model = run.settings.model
-    path, _ = release.release(run, tmp_path, progress=False)
+    path, _ = publishing.release(run, tmp_path, progress=False)
     assert path == tmp_path / f"{model}-tiny-q2.safetensors"
     stored = weight_files.read(path)
     assert (stored.model, stored.preset, stored.lmbda, stored.quality) == (model, "tiny", 0.013, 2)
@@ -63,7 +63,7 @@ def test_the_weights_are_the_running_average_in_the_codec_s_precision(run, no_ko
 
 def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
     name = f"{run.settings.model}-tiny-q2"
-    path, card = release.release(run, tmp_path, progress=False)
+    path, card = publishing.release(run, tmp_path, progress=False)
     assert json.loads((tmp_path / f"{name}.json").read_text()) == card
     assert set(card) == KEYS
     known = {
@@ -84,11 +84,11 @@ def test_the_card_tells_what_the_weights_are(run, no_kodak, tmp_path):
 
 
 def test_the_card_tells_what_was_done_before(run, no_kodak, tmp_path):
-    _, first = release.release(run, tmp_path, progress=False)
-    _, second = release.release(run, tmp_path, progress=False, source_cards=[first])
+    _, first = publishing.release(run, tmp_path, progress=False)
+    _, second = publishing.release(run, tmp_path, progress=False, source_cards=[first])
     second["digest"] = "second"
     again = first | {"minutes": 99.0}  # the same run, repeated
-    _, third = release.release(run, tmp_path, progress=False, source_cards=[second, again])
+    _, third = publishing.release(run, tmp_path, progress=False, source_cards=[second, again])
     assert second["before"] == third["before"][:1]
     assert len(third["before"]) == 2
     for stage, card in zip(third["before"], (first, second), strict=True):
@@ -102,7 +102,7 @@ def test_kodak_is_measured_from_files_where_it_is(run, tmp_path, monkeypatch, ph
     for path, pixels in zip(paths, (large, large[::-1]), strict=True):
         Image.fromarray(np.ascontiguousarray(pixels)).save(path)
     monkeypatch.setattr(datasets, "find", lambda name: {"kodak": paths}[name])
-    path, card = release.release(run, tmp_path, progress=False)
+    path, card = publishing.release(run, tmp_path, progress=False)
     means = evaluation.summary(evaluation.evaluate(weight_files.read(path), paths, progress=False))
     assert card["kodak"] == {name: pytest.approx(means[name], abs=5.1e-5) for name in ("bpp", "psnr", "ms_ssim")}
 
@@ -113,32 +113,32 @@ def test_a_release_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(datasets, "find", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        release.release(run, tmp_path, progress=False)
+        publishing.release(run, tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_two_cards_share_is_told_once(run, no_kodak, tmp_path):
     """As where the prior comes from one model and the transforms from another that has the same ancestor."""
-    _, ancestor = release.release(run, tmp_path, progress=False)
+    _, ancestor = publishing.release(run, tmp_path, progress=False)
     one, other = (
-        release.release(run, tmp_path, progress=False, source_cards=[ancestor])[1] | {"digest": d} for d in "ab"
+        publishing.release(run, tmp_path, progress=False, source_cards=[ancestor])[1] | {"digest": d} for d in "ab"
     )
-    _, last = release.release(run, tmp_path, progress=False, source_cards=[one, other])
+    _, last = publishing.release(run, tmp_path, progress=False, source_cards=[one, other])
     assert [stage["digest"] for stage in last["before"]] == [ancestor["digest"], "a", "b"]
 
 
 def test_weights_are_published_with_their_cards(run, no_kodak, tmp_path, capsys):
     target = tmp_path / "target"
     target.mkdir()
-    path, card = release.release(run, tmp_path, progress=False)
-    assert release.main([str(path), "--to", str(target)]) == 0
+    path, card = publishing.release(run, tmp_path, progress=False)
+    assert publishing.main([str(path), "--to", str(target)]) == 0
     published = target / path.name
     assert capsys.readouterr().out == f"{published}: {published.stat().st_size:,} bytes\n"
     assert weight_files.read(published).digest.hex() == card["digest"]
     assert json.loads(published.with_suffix(".json").read_text()) == card
     before = published.read_bytes()
     path.with_suffix(".json").write_text(json.dumps(card | {"digest": "00"}))
-    assert release.main([str(path), "--to", str(target)]) == 2
+    assert publishing.main([str(path), "--to", str(target)]) == 2
     assert (
         capsys.readouterr().err
         == f"codec_lib: The card {path.with_suffix('.json')} is not that of the weights beside it.\n"
@@ -147,12 +147,12 @@ def test_weights_are_published_with_their_cards(run, no_kodak, tmp_path, capsys)
 
 
 def test_a_card_reads_back(run, no_kodak, tmp_path):
-    _, card = release.release(run, tmp_path, progress=False)
-    assert release.read_card(run.settings.model, "tiny", 2, tmp_path) == card
+    _, card = publishing.release(run, tmp_path, progress=False)
+    assert publishing.read_card(run.settings.model, "tiny", 2, tmp_path) == card
 
 
 def test_the_card_tells_the_pictures_and_their_licence(run, no_kodak, tmp_path):
-    _, card = release.release(run, tmp_path, progress=False)
+    _, card = publishing.release(run, tmp_path, progress=False)
     folder = Path(run.settings.dataset)
     total = hashlib.sha256()
     for k in range(2):
@@ -166,7 +166,7 @@ def test_the_card_tells_the_pictures_and_their_licence(run, no_kodak, tmp_path):
 def test_a_named_corpus_is_known_by_its_manifest():
     manifest = datasets.ROOT / "data" / "train.csv"
     line = f"train.csv {hashlib.sha256(manifest.read_bytes()).hexdigest()}\n"
-    corpus = release.corpus("train")
+    corpus = publishing.corpus("train")
     assert corpus["sha256"] == hashlib.sha256(line.encode()).hexdigest()
     assert (corpus["name"], corpus["pictures"]) == ("train", 1277)
     assert "research" in corpus["licence"]
@@ -177,13 +177,13 @@ CARDS = sorted(weight_files.WEIGHTS.glob("*.json"))
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_the_cards_at_hand_tell_what_decided_the_run(path):
-    card = release.read_card_of(path)
+    card = publishing.read_card_of(path)
     assert card["digest"] == weight_files.read(path.with_suffix(".safetensors")).digest.hex()
     for stage in (*card.get("before", []), card):
         assert {"name", "lmbda", "dataset", "seed", "steps", "device", "started_from", "digest"} <= set(stage)
         if "length" in stage:  # those made before tell less
             assert set(Settings.__dataclass_fields__) - {"epochs", "bits", "largest_scale"} <= set(stage)
-            assert stage["corpus"] == release.corpus(stage["dataset"])
+            assert stage["corpus"] == publishing.corpus(stage["dataset"])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
@@ -192,7 +192,7 @@ def test_a_card_that_cannot_be_read(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadData, match=r"^The card .* cannot be read\.$"):
-        release.read_card("factorized", "tiny", 2, tmp_path)
+        publishing.read_card("factorized", "tiny", 2, tmp_path)
 
 
 def test_files_that_share_transforms_survive_those_of_another_run(tiny_models, tmp_path):
@@ -211,13 +211,13 @@ def test_files_that_share_transforms_survive_those_of_another_run(tiny_models, t
 
     target = tmp_path / "target"
     target.mkdir()
-    hyperprior, joint = (release.publish(written(name, "one"), target) for name in ("hyperprior", "joint"))
+    hyperprior, joint = (publishing.publish(written(name, "one"), target) for name in ("hyperprior", "joint"))
     small, digest = joint.stat().st_size, weight_files.read(joint).digest
     assert weight_files.dependents_of(hyperprior) == [joint]
-    release.publish(written("hyperprior", "one"), target)
+    publishing.publish(written("hyperprior", "one"), target)
     assert joint.stat().st_size == small, "the same transforms are still shared"
     trained_on = written("hyperprior", "two", 1.5)
-    assert release.publish(trained_on, target) == hyperprior
+    assert publishing.publish(trained_on, target) == hyperprior
     assert weight_files.read(hyperprior).digest == weight_files.read(trained_on).digest
     assert weight_files.read(joint).digest == digest
     assert weight_files.dependents_of(hyperprior) == [] and joint.stat().st_size > small
@@ -225,7 +225,7 @@ def test_files_that_share_transforms_survive_those_of_another_run(tiny_models, t
 
 @pytest.mark.parametrize("card", ["{}", "[]", "no JSON"])
 def test_what_is_no_card_is_refused(run, no_kodak, tmp_path, capsys, card):
-    path, _ = release.release(run, tmp_path, progress=False)
+    path, _ = publishing.release(run, tmp_path, progress=False)
     path.with_suffix(".json").write_text(card)
-    assert release.main([str(path), "--to", str(tmp_path)]) == 2
+    assert publishing.main([str(path), "--to", str(tmp_path)]) == 2
     assert SENTENCE.fullmatch(capsys.readouterr().err)

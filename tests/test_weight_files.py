@@ -19,15 +19,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import codec_lib
-from codec_lib.codecs import codec, stored
+from codec_lib.codecs import codec, weight_rounding
 from codec_lib.codecs.codec import Codec, freeze
-from codec_lib.coding import bitstream
-from codec_lib.coding.bitstream import unpack
-from codec_lib.coding.entropy_coding import Tables
+from codec_lib.coding.container import pack, unpack
+from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import BadData, Unsupported, WrongModel
 from codec_lib.networks import models
 from codec_lib.networks.densities import gaussian_tables
-from codec_lib.training import initialisation, release
+from codec_lib.training import initialisation, publishing
 from codec_lib.weights import weight_files
 from codec_lib.weights.weight_files import load, load_for, path_of, read, save
 
@@ -98,9 +97,9 @@ def test_kernels_of_any_size_are_rounded_once():
     scales = torch.exp2(torch.empty(20_000, 1, 1, 1).uniform_(-40, 10, generator=generator))
     network.weight.copy_(scales * torch.randn(network.weight.shape, generator=generator))
     network.weight[0] = 0.0
-    once = stored.round_weights(network)
+    once = weight_rounding.round_weights(network)
     assert once["weight"].dtype == torch.int8
-    again = stored.round_weights(stored.restore(nn.Conv2d(1, 20_000, 3), once))
+    again = weight_rounding.round_weights(weight_rounding.restore(nn.Conv2d(1, 20_000, 3), once))
     for name, tensor in once.items():
         assert torch.equal(again[name], tensor), name
 
@@ -113,7 +112,7 @@ def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
         model, preset, quality = path.stem.rsplit("-", 2)
         quality = int(quality.removeprefix("q"))
         frozen = load(model, quality, preset)
-        card = release.read_card(model, preset, quality)
+        card = publishing.read_card(model, preset, quality)
         assert (card["name"], card["model"], card["preset"]) == (path.stem, model, preset)
         if isinstance(frozen, Codec):
             assert card["lmbda"] == frozen.lmbda == models.LMBDAS[quality - 1]
@@ -529,7 +528,7 @@ def test_files_of_weights_not_at_hand_are_refused(weights, codecs, each_codec, t
 def test_files_of_qualities_that_do_not_exist_are_refused(weights, tiny_codec, photo, quality):
     container = dataclasses.replace(unpack(tiny_codec.encode(photo)), quality=quality)
     with pytest.raises(Unsupported, match=r"There is no quality [09]; choose from") as caught:
-        load_for(unpack(bitstream.pack(container)), weights)
+        load_for(unpack(pack(container)), weights)
     assert is_a_sentence(caught.value)
 
 
@@ -560,5 +559,7 @@ def test_rounding_leaves_scales_where_they_were_though_their_inputs_lie_far_from
     torch.manual_seed(0)
     torch.nn.init.normal_(last.weight, std=0.3)
     hidden = 20 + torch.randn(64, last.in_channels, 1, 1)
-    rounded = stored.restore(models.make("joint", "tiny", 0.025), stored.round_weights(model)).entropy_parameters[-1]
+    rounded = weight_rounding.restore(
+        models.make("joint", "tiny", 0.025), weight_rounding.round_weights(model)
+    ).entropy_parameters[-1]
     assert (rounded(hidden) - last(hidden)).abs().max() < 0.03

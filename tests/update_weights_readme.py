@@ -10,7 +10,7 @@ from pathlib import Path
 from codec_lib import tables
 from codec_lib.datasets import ROOT
 from codec_lib.files import write_bytes
-from codec_lib.training import recipe, release
+from codec_lib.training import publishing, recipe
 from codec_lib.weights import weight_files
 
 README, ABLATIONS = weight_files.WEIGHTS / "README.md", ROOT / "data" / "ablations.csv"
@@ -21,7 +21,7 @@ def history() -> str:
     _, known = recipe.plan(weight_files.WEIGHTS)
     rows = []
     for path in sorted(weight_files.WEIGHTS.glob("*.json")):
-        card = release.read_card_of(path)
+        card = publishing.read_card_of(path)
         stages, last = recipe.in_order(known, [recipe.stage_of(card).key]), card["validation"]
         rows.append({"weights": f"`{path.stem}`", "lmbda": card["lmbda"], "runs": len(stages),
                      "steps": sum(s.settings.steps for s in stages), "minutes": sum(s.minutes for s in stages),

@@ -1,7 +1,7 @@
 """A frozen autoencoder with a lossless compressor <-> a `.cbk` file.
 
-pixels --images.pad--g_a, quantise-- symbols --lossless-- stream --bitstream.pack-- bytes
-bytes --bitstream.unpack-- stream --lossless-- symbols --dequantise, g_s--images.crop-- pixels
+pixels --images.pad--g_a, quantise-- symbols --symbol_streams-- stream --container.pack-- bytes
+bytes --container.unpack-- stream --symbol_streams-- symbols --dequantise, g_s--images.crop-- pixels
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import images
-from codec_lib.codecs.stored import digest_of, restore, round_weights
-from codec_lib.coding import bitstream, lossless
-from codec_lib.coding.bitstream import Container
-from codec_lib.coding.lossless_compressor import checked_symbols
+from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
+from codec_lib.coding import symbol_streams
+from codec_lib.coding.compressor import checked_symbols
+from codec_lib.coding.container import Container, check_weights, pack, symbols_crc, unpack
 from codec_lib.errors import BadData, Desynchronised, Unsupported
 from codec_lib.networks.autoencoders import Autoencoder, make, order_0_bits
 
@@ -78,16 +78,14 @@ class AutoencoderCodec:
         pixels = images.as_array(image)
         symbols = self.analyse(pixels)
         if coder == "huffman-file":
-            compressor = lossless.Huffman.from_sequence(symbols.ravel(), self._alphabet)
+            compressor = symbol_streams.Huffman.from_sequence(symbols.ravel(), self._alphabet)
             compressor.save(_needed(state))
             stream = compressor.encode(symbols.ravel())
         else:
-            stream = lossless.pack(coder, symbols.ravel(), self._alphabet)
+            stream = symbol_streams.pack(coder, symbols.ravel(), self._alphabet)
         height, width = pixels.shape[:2]
-        crc = bitstream.symbols_crc(symbols)
-        return bitstream.pack(
-            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, (stream,))
-        )
+        crc = symbols_crc(symbols)
+        return pack(Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, (stream,)))
 
     def decode(self, data: bytes, state: Path | None = None) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
@@ -98,7 +96,7 @@ class AutoencoderCodec:
             Desynchronised: the symbols came out different from those that went in.
             BadData: the table of `huffman-file` is missing or damaged.
         """
-        container = bitstream.unpack(data)
+        container = unpack(data)
         return self._synthesise(self.read_symbols(container, state), container.height, container.width)
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
@@ -114,20 +112,20 @@ class AutoencoderCodec:
 
     def read_symbols(self, container: Container, state: Path | None = None) -> np.ndarray:
         """The symbols of a file, checked; raises as `decode` does."""
-        bitstream.check_weights(container, self.digest)
+        check_weights(container, self.digest)
         if len(container.streams) != 1:
             raise Unsupported(f"The file has {len(container.streams)} streams where {self.model} writes 1.")
         step = self.network.downscale
         shape = (self.network.size.C, -(-container.height // step), -(-container.width // step))
         count = int(np.prod(shape))
         if container.coder == "huffman-file":
-            compressor = lossless.Huffman.from_file(_needed(state))
+            compressor = symbol_streams.Huffman.from_file(_needed(state))
             flat = compressor.decode(container.streams[0], count)
             checked_symbols(flat, self._alphabet)
         else:
-            flat = lossless.unpack(container.coder, container.streams[0], self._alphabet, count)
+            flat = symbol_streams.unpack(container.coder, container.streams[0], self._alphabet, count)
         symbols = flat.reshape(shape)
-        if bitstream.symbols_crc(symbols) != container.symbols_crc:
+        if symbols_crc(symbols) != container.symbols_crc:
             raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
         return symbols
 

@@ -3,8 +3,8 @@
 From pixels to bytes and back:
 
     pixels --images.pad--g_a-- y --h_a--quantization.round_to-- z        (a factorized prior has no z)
-    z, y --walk: exact.predict, round_to, entropy_coding.Writer-- streams --bitstream.pack-- bytes
-    bytes --bitstream.unpack-- streams --walk: exact.predict, entropy_coding.Reader-- y_hat
+    z, y --walk: exact.predict, round_to, range_coding.Writer-- streams --container.pack-- bytes
+    bytes --container.unpack-- streams --walk: exact.predict, range_coding.Reader-- y_hat
     y_hat --g_s--images.crop-- pixels
 """
 
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from codec_lib import images
 from codec_lib.codecs import exact
-from codec_lib.codecs.stored import digest_of, restore, round_weights
-from codec_lib.coding import bitstream, context
-from codec_lib.coding.bitstream import Container
-from codec_lib.coding.entropy_coding import CODERS, Reader, Tables, Writer
+from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
+from codec_lib.coding import order
+from codec_lib.coding.container import Container, check_weights, pack, symbols_crc, unpack
+from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.densities import frozen_tables, gaussian_tables
@@ -81,7 +81,7 @@ class Codec:
 
         Args:
             image: PIL.Image of any mode, or uint8 (H, W, 3).
-            coder: a name of `entropy_coding.CODERS`.
+            coder: a name of `range_coding.CODERS`.
 
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
@@ -100,7 +100,7 @@ class Codec:
             WrongModel: other weights wrote it.
             Desynchronised: the symbols came out different from those that went in.
         """
-        container = bitstream.unpack(data)
+        container = unpack(data)
         _, y_hat = self._read(container)
         return self._synthesise(y_hat, container.height, container.width)
 
@@ -197,7 +197,7 @@ class Codec:
             return exact.plus(mean, values)[None]
 
         like = torch.empty(1, self.network.size.M, h, w, dtype=torch.float64)
-        y_hat = context.walk(self.network.order, like, predict, visit)
+        y_hat = order.walk(self.network.order, like, predict, visit)
         y = symbols.T.reshape(-1, h, w).numpy()
         return ({} if z is None else {"z": z}) | {"y": y}, exact.from_grid(y_hat)
 
@@ -226,10 +226,8 @@ class Codec:
 
         symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
         streams.append(writer.finish())
-        crc = bitstream.symbols_crc(*symbols.values())
-        return bitstream.pack(
-            Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, tuple(streams))
-        )
+        crc = symbols_crc(*symbols.values())
+        return pack(Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, tuple(streams)))
 
     def _read(self, container: Container) -> tuple[Symbols, Tensor]:
         self._check_container(container)
@@ -247,7 +245,7 @@ class Codec:
 
         symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
         reader.finish()
-        if bitstream.symbols_crc(*symbols.values()) != container.symbols_crc:
+        if symbols_crc(*symbols.values()) != container.symbols_crc:
             raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
         return symbols, y_hat
 
@@ -260,7 +258,7 @@ class Codec:
 
     def _check_container(self, container: Container) -> None:
         """Refuse, before memory is taken, files of other weights and streams too short for their picture."""
-        bitstream.check_weights(container, self.digest)
+        check_weights(container, self.digest)
         if len(container.streams) != len(self.tables):
             raise Unsupported(
                 f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."

@@ -7,8 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from codec_lib.coding.entropy_coding import write_varint
-from codec_lib.coding.lossless_compressor import (
+from codec_lib.coding.compressor import (
     LosslessCompressor,
     by_symbol,
     checked_alphabet,
@@ -16,6 +15,7 @@ from codec_lib.coding.lossless_compressor import (
     expect_end,
     read_count,
 )
+from codec_lib.coding.range_coding import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
 
 _UNIT = 1 << 18

@@ -5,8 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from codec_lib.coding.entropy_coding import write_varint
-from codec_lib.coding.lossless_compressor import (
+from codec_lib.coding.compressor import (
     WIDEST,
     LosslessCompressor,
     by_symbol,
@@ -16,6 +15,7 @@ from codec_lib.coding.lossless_compressor import (
     read_alphabet,
     read_count,
 )
+from codec_lib.coding.range_coding import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
 
 _DEPTH = 56

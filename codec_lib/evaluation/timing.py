@@ -9,7 +9,7 @@ import torch
 from codec_lib import images
 from codec_lib.codecs import codec
 from codec_lib.codecs.codec import Codec
-from codec_lib.coding import bitstream
+from codec_lib.coding.container import pack, unpack
 from codec_lib.networks import models
 from codec_lib.networks.models import FactorizedPrior, ScaleHyperprior
 
@@ -66,7 +66,7 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
     """
     data = frozen.encode(pixels)
     frozen.decode(data)
-    symbols, container = frozen.analyse(pixels), bitstream.unpack(data)
+    symbols, container = frozen.analyse(pixels), unpack(data)
     z, (h, w) = symbols.get("z"), symbols["y"].shape[1:]
     network = frozen.network
     x = images.pad(images.to_tensor(pixels), network.downscale).to(memory_format=torch.channels_last)
@@ -89,7 +89,7 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
             max(0.0, walk - h_s) if hasattr(network, "context") else 0.0,
             max(0.0, write - walk),  # two timings: their difference may be noise
             max(0.0, read - walk),
-            least(lambda: bitstream.unpack(bitstream.pack(container)), repeats),
+            least(lambda: unpack(pack(container)), repeats),
             least(lambda: network.g_s(y_hat), repeats),
         )
     return seconds | dict(zip(PARTS, parts, strict=True))

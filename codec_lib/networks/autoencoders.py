@@ -3,7 +3,7 @@
     x --g_a-- f in [0, 1] --round(2^B f)-- symbols 0..2^B --/ 2^B-- f_hat --g_s-- x_hat
 
 The rate is decided by the number of symbols and by B; what a lossless coder saves comes afterwards
-(`lossless`). In training f gets Gaussian noise of the quantiser's amplitude instead of rounding, as the
+(`coding.symbol_streams`). In training f gets Gaussian noise of the quantiser's amplitude instead of rounding, as the
 seeds have it, or is rounded with the gradient passed straight through, which serves coarse quantisers better.
 
     ae-maxpool   convolutions, halved by max-pooling          (first seed's start; positions 8x8 pixels)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
-from codec_lib.coding.entropy_coding import WIDEST, Tables, build_tables
+from codec_lib.coding.range_coding import WIDEST, Tables, build_tables
 from codec_lib.networks.quantization import lower_bound
 
 

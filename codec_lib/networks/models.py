@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.coding.context import CHECKERBOARD, ONE_GROUP, WAVEFRONT, Order, walk
+from codec_lib.coding.order import CHECKERBOARD, ONE_GROUP, WAVEFRONT, Order, walk
 from codec_lib.errors import Unsupported
 from codec_lib.networks import transforms
 from codec_lib.networks.densities import UnivariateDensity, gaussian_bits, gaussian_log_prob

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.coding.context import REACH
+from codec_lib.coding.order import REACH
 from codec_lib.networks import transforms
 from codec_lib.networks.densities import UnivariateDensity, fit
 from codec_lib.networks.models import FactorizedPrior, Model, ScaleHyperprior

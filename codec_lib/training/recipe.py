@@ -22,7 +22,7 @@ from pathlib import Path
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks.autoencoders import ResNet18
-from codec_lib.training.release import corpus, read_card_of
+from codec_lib.training.publishing import corpus, read_card_of
 from codec_lib.training.runs import CHECKPOINT, LENGTHS, Settings, options
 from codec_lib.weights import weight_files
 

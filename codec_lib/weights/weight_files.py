@@ -14,9 +14,9 @@ from torch import Tensor
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.codecs.codec import Codec
-from codec_lib.codecs.stored import digest_of, restore
-from codec_lib.coding.bitstream import Container
-from codec_lib.coding.entropy_coding import Tables
+from codec_lib.codecs.weight_rounding import digest_of, restore
+from codec_lib.coding.container import Container
+from codec_lib.coding.range_coding import Tables
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
 from codec_lib.files import write_bytes

@@ -10,7 +10,7 @@ from torch import Tensor
 from codec_lib import datasets, images
 from codec_lib.codecs import codec
 from codec_lib.codecs.codec import Codec, Symbols
-from codec_lib.coding.entropy_coding import CODERS
+from codec_lib.coding.range_coding import CODERS
 from codec_lib.files import write_bytes
 from codec_lib.networks import models
 from codec_lib.training import initialisation

@@ -6,9 +6,9 @@
 import numpy as np
 
 from codec_lib.coding.adaptive_arithmetic import AdaptiveArithmetic
-from codec_lib.coding.entropy_coding import read_varint, write_varint
+from codec_lib.coding.compressor import checked_alphabet, checked_symbols, read_alphabet
 from codec_lib.coding.huffman import Huffman
-from codec_lib.coding.lossless_compressor import checked_alphabet, checked_symbols, read_alphabet
+from codec_lib.coding.range_coding import read_varint, write_varint
 from codec_lib.errors import Corrupt, Truncated, Unsupported
 
 COMPRESSORS = {"huffman": Huffman, "adaptive": AdaptiveArithmetic}

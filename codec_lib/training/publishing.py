@@ -1,6 +1,6 @@
 """A finished training run -> a weight file and its card; and those -> the folder where codecs are looked for.
 
-python -m codec_lib.release runs/h3/hyperprior-compact-q3.safetensors runs/j3/joint-compact-q3.safetensors
+python -m codec_lib.training.publishing runs/h3/hyperprior-compact-q3.safetensors runs/j3/joint-compact-q3.safetensors
 """
 
 import json
@@ -164,7 +164,7 @@ def read_card_of(weights: Path) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
     parser = Parser(
-        prog="python -m codec_lib.release",
+        prog="python -m codec_lib.training.publishing",
         description="Put trained weights and their cards where the other commands find them.",
     )
     parser.add_argument(

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from codec_lib.coding.entropy_coding import read_varint
+from codec_lib.coding.range_coding import read_varint
 from codec_lib.errors import BadData, Corrupt
 from codec_lib.files import read_bytes, write_bytes
 
