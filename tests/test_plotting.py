@@ -1,5 +1,7 @@
 """Figures: what is drawn is what the table says."""
 
+from itertools import pairwise
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -31,6 +33,15 @@ def labels_of(legend) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
+def names_beside(axis) -> list[str]:
+    """The names of lines, from top to bottom; none may lie on another."""
+    texts = sorted((t for t in axis.texts if t.get_text()), key=lambda t: -t.get_position()[1])
+    axis.figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in texts]
+    assert all(above.y0 > below.y0 + 0.8 * below.height for above, below in pairwise(boxes))
+    return [t.get_text() for t in texts]
+
+
 def test_density_fit_draws_histogram_truth_snapshots_and_fits():
     x = np.linspace(-3, 3, 31)
     truth = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
@@ -57,11 +68,21 @@ def test_loss_curves_have_a_panel_for_each_column_and_leave_out_gaps():
     rows = [{"step": s, "loss": 2.0 - s, "bpp": 1.0 * s, "val_loss": 3.0 - s if s else None} for s in range(3)]
     figure = plotting.loss_curves({"run": rows})
     loss, bpp = figure.axes
+    assert names_beside(bpp) == ["run"]
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "rate [bit/pixel]"]
     assert lines_of(loss)["run"] == ([1, 2], [2, 1])
     assert [list(line.get_ydata()) for line in loss.get_lines()] == [[2, 1], [2, 1, 0]]
     assert lines_of(bpp)["run"] == ([0, 1, 2], [0, 1, 2])
     assert loss.get_xlabel() == "step"
+
+
+def test_losses_that_do_not_compare_have_a_panel_and_a_scale_each():
+    rows = [{"step": s, "val_loss": 2.0 - s} for s in range(2)]
+    figure = plotting.loss_panels({"quality 1": {"a": rows, "b": rows}, "quality 2": {"a": rows[:1]}})
+    first, second = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["quality 1", "quality 2"]
+    assert lines_of(first)["b"] == ([0, 1], [2, 1]) and lines_of(second)["a"] == ([0], [2])
+    assert first.get_ylim() != second.get_ylim()
 
 
 def test_rate_distortion_draws_each_curve_sorted_by_rate():
@@ -71,7 +92,7 @@ def test_rate_distortion_draws_each_curve_sorted_by_rate():
     (axis,) = figure.axes
     assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("Kodak", "rate [bit/pixel]", "PSNR [dB]")
     drawn = lines_of(axis)
-    assert list(drawn) == list(curves) == labels_of(figure.legends[0])
+    assert list(drawn) == list(curves) and set(names_beside(axis)) == set(curves) and not figure.legends
     assert drawn["factorized"] == ([0.1, 0.5], [27.5, 32.0])
     own, classical, published = axis.get_lines()
     assert own.get_linestyle() == "-" and own.get_marker() == "o" and own.get_color() == plotting.BLUE
@@ -81,20 +102,21 @@ def test_rate_distortion_draws_each_curve_sorted_by_rate():
 
 def test_rates_above_the_limit_are_left_out():
     rows = [{"bpp": b, "psnr": 30 + b} for b in (2.0, 0.5, 1.0)]
-    figure = plotting.rate_distortion({"own": rows}, up_to=1.0)
-    assert lines_of(figure.axes[0])["own"] == ([0.5, 1.0], [30.5, 31.0])
+    figure = plotting.rate_distortion({"joint": rows}, up_to=1.0)
+    assert lines_of(figure.axes[0])["joint"] == ([0.5, 1.0], [30.5, 31.0])
 
 
 def test_another_quality_measure_can_be_drawn():
-    figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "ms_ssim": 0.9}]}, y="ms_ssim")
+    figure = plotting.rate_distortion({"joint": [{"bpp": 0.1, "ms_ssim": 0.9}]}, y="ms_ssim")
     assert figure.axes[0].get_ylabel() == "MS-SSIM"
-    assert lines_of(figure.axes[0])["own"] == ([0.1], [0.9])
+    assert lines_of(figure.axes[0])["joint"] == ([0.1], [0.9])
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("hyperprior", "own"), ("factorized, compact", "own"), ("JPEG", "classical"), ("JPEG 2000", "classical"),
+        ("hyperprior", "own"), ("factorized, compact", "own"), ("ae-resnet18, B = 1 and 4", "own"),
+        ("JPEG", "classical"), ("HEIC", "classical"), ("JPEG 2000", "classical"),
         ("WebP", "classical"), ("BPG 4:4:4", "classical"), ("HM (HEVC)", "classical"), ("VTM (VVC)", "classical"),
         ("CompressAI mbt2018 (MSE)", "published"), ("Minnen et al. 2018 joint (paper)", "published"),
     ],
@@ -103,32 +125,60 @@ def test_a_name_tells_the_kind_of_curve(name, kind):
     assert plotting.kind_of(name) == kind
 
 
-@pytest.mark.parametrize("names", [["factorized", "hyperprior", "joint", "checkerboard"],
-                                   ["JPEG", "JPEG 2000", "WebP", "AV1", "VTM (VVC)", "BPG 4:4:4"],
-                                   ["A (paper)", "B (paper)", "C (paper)", "D (paper)"]])  # fmt: skip
-def test_curves_of_one_kind_can_be_told_apart_in_grey(names):
+def test_no_two_curves_share_colour_and_marker():
+    own = ["factorized", "hyperprior", "joint", "checkerboard", "ae-strided", "ae-vae", "ae-residual"]
+    classical = ["JPEG", "JPEG 2000", "JPEG XL", "WebP", "AVIF", "AVIF 4:4:4", "VTM (VVC)", "HEIC"]
+    published = [f"{name}, {source}" for name in own[:3] for source in ("CompressAI", "report (published)")]
     rows = [{"bpp": 0.1, "psnr": 30.0}]
-    lines = plotting.rate_distortion({name: rows for name in names}).axes[0].get_lines()
-    # `_dash_pattern` tells two dashes apart, which get_linestyle does not.
-    assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == len(names)
+    (axis,) = plotting.rate_distortion({name: rows for name in own + classical + published}).axes
+    lines = axis.get_lines()
+    assert len({(line.get_marker(), line.get_color()) for line in lines}) == len(lines)
+    grey = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in lines[: len(own + classical)]}
+    assert len(grey) == len(own + classical), "told apart in grey by their markers alone"
+    assert len(names_beside(axis)) == len(lines)
 
 
-def test_image_row_shows_the_pictures_and_the_enlarged_region():
-    pictures = [rng.integers(0, 256, (20, 30, 3), dtype=np.uint8) for _ in range(2)]
-    figure = plotting.image_row([pictures[0], Image.fromarray(pictures[1])], ["x", "x_hat"], box=(4, 6, 10, 5))
-    axes = np.array(figure.axes).reshape(2, 2)
-    assert [axis.get_title() for axis in axes[0]] == ["x", "x_hat"]
-    for (whole, crop), picture in zip(axes.T, pictures, strict=True):
-        np.testing.assert_array_equal(whole.images[0].get_array(), picture)
-        np.testing.assert_array_equal(crop.images[0].get_array(), picture[6:11, 4:14])
-        (frame,) = whole.patches
-        assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (3.5, 5.5, 10, 5)
+def pixels_of(figure) -> np.ndarray:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
-def test_image_row_without_a_box_has_one_row_and_takes_grey_pictures():
-    figure = plotting.image_row([np.zeros((8, 8), np.uint8)], ["black"])
-    (axis,) = figure.axes
-    assert not axis.patches and axis.images[0].get_clim() == (0, 255)
+def holds(canvas: np.ndarray, picture: np.ndarray) -> bool:
+    """Whether a picture is in another pixel by pixel."""
+    h, w = picture.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(canvas, (h, w, 3))[:, :, 0]
+    return any((window == picture).all() for window in windows[(windows[:, :, 0, 0] == picture[0, 0]).all(-1)])
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_photographs_keep_their_pixels(tmp_path, file):
+    pictures = [rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(2)]
+    figure = plotting.image_row([pictures[0], Image.fromarray(pictures[1])], ["x", "x_hat"])
+    assert [axis.get_title() for axis in figure.axes] == ["x", "x_hat"]
+    if file:
+        plotting.save(figure, "photographs", tmp_path)
+        canvas = np.asarray(Image.open(tmp_path / "photographs.png").convert("RGB"))
+    else:
+        canvas = pixels_of(figure)
+    assert all(holds(canvas, picture) for picture in pictures)
+
+
+def test_an_enlarged_region_has_whole_squares_for_pixels():
+    pictures = [rng.integers(0, 256, (100, 150, 3), dtype=np.uint8) for _ in range(4)]
+    figure = plotting.image_row(pictures, list("abcd"), box=(10, 20, 80, 60))
+    whole, *crops = figure.axes
+    assert [axis.get_title() for axis in crops] == list("abcd")
+    (frame,) = whole.patches
+    assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (9.5, 19.5, 80, 60)
+    canvas = pixels_of(figure)
+    for picture in pictures:
+        region = picture[20:80, 10:90].repeat(4, 0).repeat(4, 1)
+        assert holds(canvas, region[2:-2, 2:-2])
+
+
+def test_grey_pictures_reach_from_black_to_white():
+    (axis,) = plotting.image_row([np.zeros((8, 8), np.uint8)], ["black"]).axes
+    assert axis.images[0].get_clim() == (0, 255)
 
 
 def test_channel_grid_shows_every_array_on_one_scale():
@@ -137,7 +187,8 @@ def test_channel_grid_shows_every_array_on_one_scale():
     images = [image for axis in figure.axes for image in axis.images]
     for image, array in zip(images, arrays, strict=True):
         np.testing.assert_array_equal(image.get_array(), array)
-        assert image.get_clim() == (np.min(arrays), np.max(arrays))
+        assert image.get_clim() == (-np.abs(arrays).max(), np.abs(arrays).max()), "zero in the middle"
+        assert image.get_cmap().name == "signed"
     bar = figure.axes[-1]
     assert bar.get_ylabel() == "bits" and any(isinstance(c, QuadMesh) for c in bar.collections)
     assert [axis.get_title() for axis in figure.axes[:6]] == [f"channel {i}" for i in range(5)] + [""]
@@ -153,7 +204,7 @@ def test_titles_must_match():
 def test_saved_figures_are_repeatable(tmp_path):
     figures = tmp_path / "new" / "figures"
     for name in ("a", "b"):
-        figure = plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}, {"bpp": 0.2, "psnr": 32.0}]})
+        figure = plotting.rate_distortion({"joint": [{"bpp": 0.1, "psnr": 30.0}, {"bpp": 0.2, "psnr": 32.0}]})
         assert isinstance(figure, Figure)
         assert plotting.save(figure, name, figures) is None, "a path would end up in the notebook's output"
         assert figure.get_gid() == name, "SVG keeps it, pages show it"
@@ -176,12 +227,18 @@ def test_the_style_stays_inside_the_module():
 
 
 def test_histograms_draw_the_table_over_the_symbols():
-    panel = {"name": "channel 1", "value": [-1, 0, 1], "seen": [0.2, 0.5, 0.3], "table": [0.25, 0.5, 0.25]}
+    panel = {
+        "name": "channel 1",
+        "value": [-3, -2, -1, 0, 1, 2, 3],
+        "seen": [0, 0.1, 0.2, 0.4, 0.3, 0, 0],
+        "table": [1e-5, 1e-5, 0.25, 0.5, 0.25, 1e-5, 1e-5],
+    }
     figure = plotting.histograms([panel, panel])
     assert len(figure.axes) == 2
     for axis in figure.axes:
         assert axis.get_title() == "channel 1" and axis.get_yscale() == "log"
         assert [bar.get_height() for bar in axis.patches] == panel["seen"]
+        assert axis.get_xlim() == pytest.approx((-2.8, 1.8)), "without the padding of the table"
         assert lines_of(axis)["table"] == (panel["value"], panel["table"])
 
 
@@ -189,7 +246,7 @@ def test_a_relative_folder_is_the_checkouts(tmp_path, monkeypatch):
     monkeypatch.setattr(plotting, "ROOT", tmp_path)
     monkeypatch.chdir("/")
     plotting.save_table([{"a": 1}], "t", "build/figures")
-    plotting.save(plotting.rate_distortion({"own": [{"bpp": 0.1, "psnr": 30.0}]}), "f", "build/figures")
+    plotting.save(plotting.rate_distortion({"joint": [{"bpp": 0.1, "psnr": 30.0}]}), "f", "build/figures")
     assert sorted(p.name for p in (tmp_path / "build" / "figures").iterdir()) == ["f.png", "t.csv"]
 
 
@@ -204,7 +261,7 @@ def test_panels_show_the_photograph_and_each_array_on_a_scale_of_its_own():
     picture = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
     arrays = {"y": rng.normal(size=(2, 3)) - 1, "scale": 1 + rng.random((2, 3))}
     figure = plotting.panels(picture, arrays)
-    photograph, y, scale, _, bar_y, bar_scale = figure.axes
+    photograph, y, scale, bar_y, bar_scale = figure.axes
     np.testing.assert_array_equal(photograph.images[0].get_array(), picture)
     assert [axis.get_title() for axis in (photograph, y, scale)] == ["photograph", *arrays]
     for axis, bar, array in zip((y, scale), (bar_y, bar_scale), arrays.values(), strict=True):

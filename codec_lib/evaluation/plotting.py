@@ -1,33 +1,41 @@
 """Figures: every function takes a table (rows or arrays) and returns a matplotlib figure.
 
 With `drawing` the only module that knows matplotlib. One style for all figures: the colours of Okabe and Ito, which
-colour-blind readers tell apart, and next to colour always a second sign (dash, marker, shade), so that
-a figure can be read in grey. Own models are solid with filled markers, classical codecs dashed and grey,
-published points dotted with open markers.
+colour-blind readers tell apart, and next to colour always a second sign (marker, dash, hatch, name at the line), so
+that a figure can be read in grey. Own models are solid with filled markers, classical codecs dashed and grey,
+published points dotted with open markers; no two curves share both colour and marker. Values with a sign have a
+diverging map with zero in its middle, negative ones the darker end. Photographs keep their pixels: one of the picture
+is one of the figure, or a square of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from scipy.optimize import isotonic_regression
 
 from codec_lib import tables
 from codec_lib.datasets import ROOT
 from codec_lib.files import replace_atomically
+from codec_lib.networks.autoencoders import AUTOENCODERS
+from codec_lib.networks.models import MODELS
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-MARKERS = ("o", "s", "^", "D", "v", "P")
-GREYS = ("0.25", "0.45", "0.6")
-
-MODELS = {"factorized": 0, "hyperprior": 1, "joint": 2, "checkerboard": 3}
-"""Word in a curve's name -> its colour and marker, the same in every figure."""
-CLASSICAL = ("jpeg", "webp", "png", "bpg", "av1", "avif", "hm ", "hevc", "vtm", "vvc")
+GREYS = ("0.2", "0.4", "0.55")
+MARKERS = {"own": "osD^vP*", "classical": "x+1234|_", "published": "hpd<>8HX"}
+"""Kind of curve -> the markers of its curves, none of them used twice where another colour does not tell them apart."""
 PUBLISHED = ("(paper)", "et al.", "compressai", "published")
+"""Words in the names of curves that others measured."""
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#08306B", BLUE, "white", ORANGE, "#B34700"])
 
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "figure.facecolor": "white",
@@ -37,6 +45,8 @@ STYLE = {
     "grid.color": "0.9", "grid.linewidth": 0.8, "lines.linewidth": 1.6, "lines.markersize": 5,
     "image.cmap": "cividis", "image.interpolation": "nearest",
 }  # fmt: skip
+DPI = 150
+"""Of saved figures, and of those that show photographs wherever they are shown."""
 LABELS = {
     "step": "step", "minutes": "time [min]", "loss": "loss", "bpp": "rate [bit/pixel]", "psnr": "PSNR [dB]",
     "ms_ssim": "MS-SSIM", "ms_ssim_db": "MS-SSIM, -10 log10(1 - MS-SSIM) [dB]",
@@ -46,7 +56,7 @@ Rows = Sequence[Mapping[str, object]]
 
 
 def save(figure: Figure, name: str, folder: str | Path) -> None:
-    """Write NAME.png into the folder: 150 dpi, without the metadata that would differ between machines.
+    """Write NAME.png into the folder: `DPI`, without the metadata that would differ between machines.
 
     A relative folder is one of the checkout's, wherever the notebook runs. The figure is called by its name from
     then on, which SVG keeps.
@@ -57,7 +67,7 @@ def save(figure: Figure, name: str, folder: str | Path) -> None:
     with plt.rc_context(STYLE):
         replace_atomically(
             folder / f"{name}.png",
-            lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}),
+            lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
         )
 
 
@@ -112,26 +122,50 @@ def density_fit(
 def loss_curves(rows_by_name: Mapping[str, Rows], x: str = "step") -> Figure:
     """Loss, rate and PSNR of training runs, those columns of the three that occur, a panel each.
 
-    Validation values (columns `val_...`), where there are any, are solid and the training values dotted.
+    Validation values (columns `val_...`), where there are any, are solid and the training values dotted. The runs
+    must have the same lmbda and crops: their losses share an axis.
     """
     have = tables.columns_of(row for rows in rows_by_name.values() for row in rows)
     panels = [c for c in ("loss", "bpp", "psnr") if c in have or f"val_{c}" in have]
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 3.2), squeeze=False)
     for axis, column in zip(axes[0], panels, strict=True):
-        for i, (name, rows) in enumerate(rows_by_name.items()):
-            style = _own_style(name, i)
-            if f"val_{column}" in have:
-                axis.plot(*_xy(rows, x, f"val_{column}"), label=name, **style)
-                style = style | {"linestyle": ":", "marker": None, "linewidth": 1.0}
-            axis.plot(*_xy(rows, x, column), label=None if f"val_{column}" in have else name, **style)
-        axis.set(xlabel=LABELS.get(x, x), ylabel=LABELS[column])
-    axes[0, 0].legend()
+        _draw_runs(axis, rows_by_name, x, column)
+    _name_lines(axes[0, -1])
     return figure
 
 
 @plt.rc_context(STYLE)
+def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figure:
+    """The loss of training runs whose losses do not compare, say of several lmbda: a panel with its own scale for each.
+
+    Args:
+        runs: title of a panel -> name of a run -> its rows, as `loss_curves` has them.
+        x: the column across.
+    """
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.1 * len(runs), 2.9), squeeze=False)
+    for axis, (title, rows_by_name) in zip(axes[0], runs.items(), strict=True):
+        _draw_runs(axis, rows_by_name, x, "loss")
+        axis.set_title(title)
+        axis.set_ylabel("loss" if axis is axes[0, 0] else "")
+        if len(rows_by_name) > 1:
+            axis.legend()
+    return figure
+
+
+def _draw_runs(axis: Axes, rows_by_name: Mapping[str, Rows], x: str, column: str) -> None:
+    for i, (name, rows) in enumerate(rows_by_name.items()):
+        style = _own_style(name, i)
+        validation = _xy(rows, x, f"val_{column}")
+        if len(validation[0]):
+            axis.plot(*validation, label=name, **style)
+            style = style | {"linestyle": ":", "marker": None, "linewidth": 1.0}
+        axis.plot(*_xy(rows, x, column), label=None if len(validation[0]) else name, **style)
+    axis.set(xlabel=LABELS.get(x, x), ylabel=LABELS[column])
+
+
+@plt.rc_context(STYLE)
 def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr", up_to: float = np.inf) -> Figure:
-    """Quality over rate.
+    """Quality over rate, each curve with its name at its end.
 
     Args:
         curves: name -> rows with `bpp` and the column `y`, in any order; `kind_of(name)` decides the style.
@@ -139,33 +173,65 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
         y: the quality, a column in LABELS.
         up_to: rows above this rate are left out.
     """
-    figure, axis = plt.subplots(figsize=(8.5, 4.6))
-    seen = {"own": 0, "classical": 0, "published": 0}
+    figure, axis = plt.subplots(figsize=(8.5, max(4.6, 0.28 * len(curves) + 0.8)))
+    seen = dict.fromkeys(MARKERS, 0)
     for name, rows in curves.items():
         kind = kind_of(name)
         rates, values = _xy(rows, "bpp", y)
         order = [i for i in np.argsort(rates) if rates[i] <= up_to]
         axis.plot(rates[order], values[order], label=name, **_style(name, kind, seen[kind]))
-        seen[kind] += 1
+        seen[kind] += kind != "own" or _model_in(name) is None
     axis.set(xlabel=LABELS["bpp"], ylabel=LABELS.get(y, y), title=title)
     axis.set_xlim(left=0)
-    figure.legend(loc="outside right upper")
+    _name_lines(axis)
     return figure
 
 
 def kind_of(name: str) -> str:
-    """`published`, `classical` or `own`, by the words in a curve's name."""
-    words = name.lower() + " "
-    if any(word in words for word in PUBLISHED):
+    """Of a curve: `published` by a word in its name, `own` if the first word is one of our models, else `classical`."""
+    if any(word in name.lower() for word in PUBLISHED):
         return "published"
-    return "classical" if words.startswith(CLASSICAL) else "own"
+    return "own" if name.replace(",", " ").split()[0] in (*MODELS, *AUTOENCODERS) else "classical"
+
+
+def _name_lines(axis: Axes) -> None:
+    """Write each line's name right of the axes, as near to its last point as the others allow, and join the two."""
+    lines = [line for line in axis.get_lines() if not line.get_label().startswith("_") and len(line.get_xdata())]
+    if not lines:
+        return
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
+    to_axes = axis.transData + axis.transAxes.inverted()
+    height = axis.figure.get_size_inches()[1] * axis.get_position().height
+    places = _spread(to_axes.transform(ends)[:, 1], 0.165 / height)  # inches between two lines of text
+    for line, end, place in zip(lines, ends, places, strict=True):
+        arrow = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
+        axis.annotate("", end, (1.04, place), textcoords="axes fraction", arrowprops=arrow, annotation_clip=False)
+        swatch = Line2D([1.04, 1.09], [place, place])
+        swatch.update_from(line)
+        swatch.set(transform=axis.transAxes, clip_on=False, markevery=[1])
+        axis.figure.add_artist(swatch)
+        axis.text(1.11, place, line.get_label(), transform=axis.transAxes, va="center", fontsize=9)
+
+
+def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """Places nearest to those wanted, in their order and `gap` apart, in [0, 1] if there is room."""
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    places = np.empty(len(wanted))
+    places[order] = isotonic_regression(wanted[order] - steps).x.clip(0, max(0, 1 - steps[-1])) + steps
+    return places
+
+
+# --- photographs ---
+
+_GAP, _TITLE, _BAR = 12, 62, 44  # pixels between axes, for the two lines above one, for a colour bar beneath one
 
 
 @plt.rc_context(STYLE)
 def image_row(
     pictures: Sequence[np.ndarray], titles: Sequence[str], box: tuple[int, int, int, int] | None = None
 ) -> Figure:
-    """Pictures of one size side by side; beneath them, enlarged, the region `box`.
+    """Pictures of one size, pixel by pixel, side by side; or the first of them, and of each the region `box`, enlarged.
 
     Args:
         pictures: uint8 arrays (H, W, 3) or (H, W), or PIL images.
@@ -173,64 +239,20 @@ def image_row(
         box: left, top, width, height in pixels; none by default.
     """
     pictures = [np.asarray(p) for p in pictures]
-    (height, width), n = pictures[0].shape[:2], len(pictures)
-    shapes = [height / width] + ([box[3] / box[2]] if box else [])
-    side = min(4.5, 12 / n)
-    size = (side * n, side * sum(shapes) + 0.4)
-    figure, axes = plt.subplots(len(shapes), n, figsize=size, height_ratios=shapes, squeeze=False)
-    for column, picture, title in zip(axes.T, pictures, titles, strict=True):
-        column[0].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
-        column[0].set_title(title)
-        if box:
-            left, top, w, h = box
-            frame = Rectangle((left - 0.5, top - 0.5), w, h, fill=False, edgecolor="white", linewidth=1.2)
-            frame.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
-            column[0].add_patch(frame)
-            column[1].imshow(picture[top : top + h, left : left + w], cmap="gray", vmin=0, vmax=255)
-        for axis in column:
-            axis.set_axis_off()
-    return figure
-
-
-@plt.rc_context(STYLE)
-def channel_grid(arrays: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, label: str = "") -> Figure:
-    """Arrays (h, w) as heat maps on one colour scale, light is large; `label` names what the scale shows."""
-    arrays = [np.asarray(a) for a in arrays]
-    columns = min(columns, len(arrays))
-    rows = -(-len(arrays) // columns)
-    height, width = arrays[0].shape
-    side = min(3.0, 11 / columns)
-    size = (side * columns + 0.9, (side * height / width + 0.3) * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, (array, title) in zip(axes.flat, zip(arrays, titles, strict=True), strict=False):
-        image = axis.imshow(array, vmin=low, vmax=high)
-        axis.set_title(title)
-    figure.colorbar(image, ax=axes, label=label, fraction=0.05, aspect=30)
-    return figure
-
-
-@plt.rc_context(STYLE)
-def histograms(
-    panels: Sequence[Mapping[str, object]], x: str = "symbol", model: str = "table", bars: str = "symbols"
-) -> Figure:
-    """Relative frequencies as bars and a model's probabilities as a line, a panel each, logarithmic.
-
-    Args:
-        panels: each with `name`, and arrays of one length: `value` (equally spaced), `seen`, `table`.
-        x: what the values are.
-        model, bars: names of the line and the bars in the legend.
-    """
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.8), sharey=True, squeeze=False)
-    for axis, panel in zip(axes[0], panels, strict=True):
-        width = 0.8 * (panel["value"][1] - panel["value"][0])
-        axis.bar(panel["value"], panel["seen"], width=width, color="0.75", label=bars)
-        axis.plot(panel["value"], panel["table"], color=BLUE, marker=".", label=model)
-        axis.set(title=panel["name"], xlabel=x, yscale="log", ylim=(1e-5, 1))
-    axes[0, 0].set_ylabel("relative frequency")
-    axes[0, -1].legend()
+    if box is None:
+        figure, axes, _ = _canvas([p.shape[:2] for p in pictures])
+        for axis, picture, title in zip(axes, pictures, titles, strict=True):
+            _show_photograph(axis, picture, title)
+        return figure
+    left, top, w, h = box
+    times = max(1, 320 // max(w, h))
+    figure, (whole, *axes), _ = _canvas([pictures[0].shape[:2], *[(times * h, times * w)] * len(pictures)])
+    _show_photograph(whole, pictures[0], "the frame is shown beside")
+    frame = Rectangle((left - 0.5, top - 0.5), w, h, fill=False, edgecolor="white", linewidth=1.2)
+    frame.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
+    whole.add_patch(frame)
+    for axis, picture, title in zip(axes, pictures, titles, strict=True):
+        _show_photograph(axis, picture[top : top + h, left : left + w], title)
     return figure
 
 
@@ -241,23 +263,16 @@ def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray], together: int 
     A scale ends at the 1st and the 99th percentile of its array, and has zero in its middle if the array
     has negative values. The first `together` arrays have the scale of the first.
     """
-    n, shape = 1 + len(arrays), picture.shape[0] / picture.shape[1]
-    side = min(3.6, 13 / n)
-    size = (side * n, side * shape + 0.75)
-    figure, axes = plt.subplots(2, n, figsize=size, height_ratios=(side * shape, 0.1), squeeze=False)
-    axes[0, 0].imshow(picture, interpolation="antialiased")
-    axes[0, 0].set_title("photograph")
-    axes[1, 0].set_axis_off()
-    for k, ((axis, bar), (title, array)) in enumerate(zip(axes.T[1:], arrays.items(), strict=True)):
+    times = max(1, picture.shape[1] // 2 // max(a.shape[1] for a in arrays.values()))
+    sizes = [(times * a.shape[0], times * a.shape[1]) for a in arrays.values()]
+    figure, (photograph, *axes), bars = _canvas([picture.shape[:2], *sizes], bars=True)
+    _show_photograph(photograph, picture, "photograph")
+    for k, (axis, bar, (title, array)) in enumerate(zip(axes, bars, arrays.items(), strict=True)):
         if k == 0 or k >= together:
-            low, high = np.percentile(array, (1, 99))
-            if low < 0:
-                low, high = -max(-low, high), max(-low, high)
-        image = axis.imshow(array, vmin=low, vmax=high)
+            scale = _scale(*np.percentile(array, (1, 99)))
+        image = axis.imshow(array, **scale)
         axis.set_title(title)
         figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
-    for axis in axes[0]:
-        axis.set_axis_off()
     return figure
 
 
@@ -274,18 +289,101 @@ def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) ->
         label: what the values are.
     """
     height, width = picture.shape[:2]
-    side_by_side = {"figsize": (10.4, 4.9 * height / width + 0.4), "width_ratios": (1, 1, 0.03)}
-    figure, (left, right, bar) = plt.subplots(1, 3, **side_by_side)
-    left.imshow(picture, interpolation="antialiased")
-    left.set_title("photograph")
-    right.imshow(picture.mean(2), cmap="gray", vmin=-64, vmax=320, interpolation="antialiased")
+    figure, (left, right), (bar,) = _canvas([(height, width)] * 2, bars=True)
+    _show_photograph(left, picture, "photograph")
+    right.imshow(picture.mean(2), cmap="gray", vmin=-64, vmax=320)
     extent = (-0.5, values.shape[1] * side - 0.5, values.shape[0] * side - 0.5, -0.5)
-    high = np.percentile(values, 99)
-    image = right.imshow(values, extent=extent, alpha=0.75, vmin=0, vmax=high)
+    image = right.imshow(values, extent=extent, alpha=0.75, vmin=0, vmax=np.percentile(values, 99))
     right.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), title=label)
-    for axis in (left, right):
+    figure.colorbar(image, cax=bar, orientation="horizontal", extend="max")
+    return figure
+
+
+def _canvas(sizes: Sequence[tuple[int, int]], bars: bool = False) -> tuple[Figure, list[Axes], list[Axes]]:
+    """A figure of `DPI` with axes of exactly these sizes (height, width) in pixels: the first at the left, the others
+    beside it, in columns about as tall. With `bars`, each of the others has a bar's axes, too.
+    """
+    below = _BAR if bars else 0
+    (height, width), *others = sizes
+    tall = max((h for h, _ in others), default=0)
+    rows = math.ceil(max(0.5, height / (tall + _TITLE + below) - 0.25))
+    corners, x = [(0, _TITLE)], width + _GAP
+    for column in (others[k : k + rows] for k in range(0, len(others), rows)):
+        corners += [(x, _TITLE + k * (tall + _TITLE + below)) for k in range(len(column))]
+        x += max(w for _, w in column) + _GAP
+    total = x - _GAP, max(y + h for (_, y), (h, _) in zip(corners, sizes, strict=True)) + below
+    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, layout="none")
+
+    def place(x: int, y: int, w: int, h: int) -> Axes:
+        return figure.add_axes((x / total[0], 1 - (y + h) / total[1], w / total[0], h / total[1]))
+
+    axes = [place(x, y, w, h) for (x, y), (h, w) in zip(corners, sizes, strict=True)]
+    for axis in axes:
         axis.set_axis_off()
-    figure.colorbar(image, cax=bar, extend="max")
+    strips = zip(corners[1:], others, strict=True) if bars else ()
+    return figure, axes, [place(x + w // 20, y + h + 6, w - w // 10, 10) for (x, y), (h, w) in strips]
+
+
+def _show_photograph(axis: Axes, picture: np.ndarray, title: str) -> None:
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axis.set_title(title)
+
+
+def _scale(low: float, high: float) -> dict:
+    """Colours for values from low to high: with zero in the middle, if there are negative ones."""
+    if low >= 0:
+        return {"vmin": low, "vmax": high}
+    return {"vmin": -max(-low, high), "vmax": max(-low, high), "cmap": SIGNED}
+
+
+# --- arrays ---
+
+
+@plt.rc_context(STYLE)
+def channel_grid(arrays: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, label: str = "") -> Figure:
+    """Arrays (h, w) as heat maps on one colour scale; `label` names what it shows. Light is large, but for values
+    with a sign: those are white at zero.
+    """
+    arrays = [np.asarray(a) for a in arrays]
+    columns = min(columns, len(arrays))
+    rows = -(-len(arrays) // columns)
+    height, width = arrays[0].shape
+    side = min(3.0, 11 / columns)
+    size = (side * columns + 0.9, (side * height / width + 0.3) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    scale = _scale(min(a.min() for a in arrays), max(a.max() for a in arrays))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (array, title) in zip(axes.flat, zip(arrays, titles, strict=True), strict=False):
+        image = axis.imshow(array, **scale)
+        axis.set_title(title)
+    figure.colorbar(image, ax=axes, label=label, fraction=0.05, aspect=30)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def histograms(
+    panels: Sequence[Mapping[str, object]], x: str = "symbol", model: str = "table", bars: str = "symbols"
+) -> Figure:
+    """Relative frequencies as bars and a model's probabilities as a line, a panel each, logarithmic.
+
+    A panel ends where no value is seen and the model has no more than its smallest probability.
+
+    Args:
+        panels: each with `name`, and arrays of one length: `value` (equally spaced), `seen`, `table`.
+        x: what the values are.
+        model, bars: names of the line and the bars in the legend.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.8), sharey=True, squeeze=False)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        width = 0.8 * (panel["value"][1] - panel["value"][0])
+        axis.bar(panel["value"], panel["seen"], width=width, color="0.75", label=bars)
+        axis.plot(panel["value"], panel["table"], color=BLUE, marker=".", label=model)
+        shown = (np.asarray(panel["seen"]) > 0) | (np.asarray(panel["table"]) > 1.5 * np.min(panel["table"]))
+        ends = np.asarray(panel["value"])[shown][[0, -1]]
+        axis.set(title=panel["name"], xlabel=x, yscale="log", ylim=(1e-5, 1), xlim=(ends[0] - width, ends[1] + width))
+    axes[0, 0].set_ylabel("relative frequency")
+    axes[0, -1].legend()
     return figure
 
 
@@ -359,19 +457,24 @@ def _xy(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array(pairs, dtype=float).reshape(-1, 2).T)
 
 
+def _model_in(name: str) -> int | None:
+    """Which of our four models a name has in it."""
+    return next((i for i, model in enumerate(MODELS) if model in name.lower()), None)
+
+
 def _own_style(name: str, i: int) -> dict:
-    number = next((n for word, n in MODELS.items() if word in name.lower()), None)
-    i = len(MODELS) + i if number is None else number
-    style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(COLOURS)], "linestyle": "-"}
-    return style if i < len(COLOURS) else style | {"markerfacecolor": "white", "linestyle": "-."}
+    """The style of one of our models, the same in every figure, or of the i-th run of another name."""
+    model = _model_in(name)
+    i = len(MODELS) + i if model is None else model
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS["own"][i % len(MARKERS["own"])], "linestyle": "-"}
 
 
 def _style(name: str, kind: str, i: int) -> dict:
     """Colour, dash and marker of the i-th curve of its kind."""
-    if kind == "classical":
-        return {"color": GREYS[i % 3], "marker": "x+."[i % 3], "linestyle": ((0, (5, 2)), (0, (2, 1)))[i // 3 % 2]}
     if kind == "own":
         return _own_style(name, i)
-    known = any(word in name.lower() for word in MODELS)
-    colour = _own_style(name, i)["color"] if known else GREYS[0]
-    return {"color": colour, "linestyle": ":", "marker": MARKERS[i % 6], "markerfacecolor": "white", "linewidth": 1.2}
+    marker = MARKERS[kind][i % len(MARKERS[kind])]
+    if kind == "classical":
+        return {"color": GREYS[i % 3], "marker": marker, "linestyle": ((0, (5, 2)), (0, (2, 1)))[i % 2]}
+    colour = GREYS[i // len(MARKERS[kind]) % len(GREYS)] if _model_in(name) is None else _own_style(name, i)["color"]
+    return {"color": colour, "linestyle": ":", "marker": marker, "markerfacecolor": "white", "linewidth": 1.2}
