@@ -79,14 +79,22 @@ def encode(args: argparse.Namespace) -> None:
     print(f"{args.output}: {width}x{height}, {len(data):,} bytes, {metrics.bpp(len(data), pixels):.3f} bpp")
 
 
+def _read(path: Path):
+    """The bytes of a `.cbk` file and what they hold; refuses all else before torch is imported."""
+    from codec_lib import files
+    from codec_lib.coding import container
+
+    data = files.read_bytes(path, container.read)
+    return data, container.unpack(data)
+
+
 def decode(args: argparse.Namespace) -> None:
-    from codec_lib import files, images
-    from codec_lib.coding.container import unpack
+    _prepare_output(args.output, args.input, *([args.state] if args.state else []))
+    data, container = _read(args.input)
+
+    from codec_lib import images
     from codec_lib.weights import weight_files
 
-    _prepare_output(args.output, args.input, *([args.state] if args.state else []))
-    data = files.read_bytes(args.input)
-    container = unpack(data)
     frozen = weight_files.load_for(container, args.weights)
     if args.state and (container.model not in AUTOENCODERS or container.coder != "huffman-file"):
         raise Unsupported(f"{args.input} needs no --state: all that decodes it is inside.")
@@ -96,24 +104,27 @@ def decode(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    from codec_lib import files
-    from codec_lib.coding.container import VERSION, overhead, unpack
-
-    data = files.read_bytes(args.input)
-    container = unpack(data)
+    data, container = _read(args.input)
+    quality, between = divmod(container.quality, 1000)
     facts = {
-        "model": container.model, "quality": container.quality, "coder": container.coder,
+        "model": container.model, "quality": quality + between / 1000 if between else quality, "coder": container.coder,
         "width": container.width, "height": container.height, "bytes": len(data),
         "bpp": round(8 * len(data) / (container.width * container.height), 4),
         "streams": [len(stream) for stream in container.streams],
-        "container": overhead(len(container.streams)), "version": VERSION,
-        "weights": container.weights.hex(), "symbols_crc32": f"{container.symbols_crc:08x}",
+        "chunks": {name: len(chunk) for name, chunk in container.chunks},
+        "container": container.overhead, "version": container.version,
+        "weights": container.weights.hex(), "seal": f"{container.seal:08x}",
     }  # fmt: skip
     if args.json:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        print(f"{name:14}{' '.join(f'{v:,}' for v in value) if isinstance(value, list) else value}")
+        match value:
+            case list():
+                value = " ".join(f"{v:,}" for v in value)
+            case dict():
+                value = " ".join(f"{k} {v:,}" for k, v in value.items()) or "none"
+        print(f"{name:14}{value}")
 
 
 def train(args: argparse.Namespace) -> None:

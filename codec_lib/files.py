@@ -51,13 +51,14 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     replace_atomically(path, lambda file: file.write(data))
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The whole file.
+def read_bytes(path: str | Path, read: Callable[[BinaryIO], bytes] = lambda file: file.read()) -> bytes:
+    """The whole file, or what `read` takes of it.
 
     Raises:
         BadData: it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return read(file)
     except OSError as error:
         raise BadData(f"Cannot read {path}: {error.strerror or error}.") from error

@@ -12,21 +12,9 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from codec_lib import limits
 from codec_lib.errors import BadImage, CodecError, TooLarge
 from codec_lib.files import replace_atomically
-
-MAX_PIXELS = 2**26
-"""Pictures above this (67 megapixels) are refused: the networks would need tens of GiB."""
-
-
-def check_size(height: int, width: int) -> None:
-    """Refuse empty pictures and those above `MAX_PIXELS`, before anything is allocated."""
-    if height < 1 or width < 1:
-        raise BadImage(f"A picture of {width}x{height} has no pixels.")
-    if height * width > MAX_PIXELS:
-        raise TooLarge(
-            f"A picture of {width}x{height} has more than the {MAX_PIXELS // 10**6} megapixels handled here."
-        )
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
@@ -74,16 +62,16 @@ def read_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
 
     Raises:
         BadImage: missing, not a picture, or damaged.
-        TooLarge: more than `MAX_PIXELS`.
+        TooLarge: more pixels than `limits` allows.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's hints on odd files and large pictures
             with Image.open(path) as image:
-                check_size(image.height, image.width)
+                limits.check_size(image.height, image.width)
                 return to_rgb(image)
     except Image.DecompressionBombError:
-        raise TooLarge(f"{path} has more than the {MAX_PIXELS // 10**6} megapixels handled here.") from None
+        raise TooLarge(f"{path} has more than the {limits.max_pixels() / 10**6:.3g} megapixels allowed.") from None
     except Image.UnidentifiedImageError:
         raise BadImage(f"{path} is not a picture that Pillow can read.") from None
     except OSError as error:

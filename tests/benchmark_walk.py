@@ -10,11 +10,11 @@ import argparse
 
 import numpy as np
 import torch
+from codec_lib.coding.context import RASTER, WAVEFRONT, Order
 
 from codec_lib import images
 from codec_lib.codecs.codec import Codec
 from codec_lib.coding.container import unpack
-from codec_lib.coding.order import RASTER, WAVEFRONT, Order
 from codec_lib.evaluation import timing
 
 

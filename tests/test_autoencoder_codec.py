@@ -60,7 +60,7 @@ def assert_file_is_prediction(frozen: AutoencoderCodec, pixels: np.ndarray, code
     predicted, _ = frozen.predict(pixels)
     data = frozen.encode(pixels, coder, state)
     container = unpack(data)
-    assert (container.model, container.quality, container.coder) == (frozen.model, frozen.quality, coder)
+    assert (container.model, container.quality, container.coder) == (frozen.model, 1000 * frozen.quality, coder)
     np.testing.assert_array_equal(frozen.read_symbols(container, state), frozen.analyse(pixels))
     decoded = frozen.decode(data, state)
     assert decoded.dtype == np.uint8
@@ -258,9 +258,9 @@ def test_a_coder_of_the_models_is_refused(ae_codec, photo):
         assert is_a_sentence(caught.value)
 
 
-def test_another_checksum_of_the_symbols_is_desynchronised(ae_codec, lossless, state, photo):
+def test_another_seal_is_desynchronised(ae_codec, lossless, state, photo):
     container = unpack(ae_codec.encode(photo, lossless, state))
-    forged = dataclasses.replace(container, symbols_crc=container.symbols_crc ^ 1)
+    forged = dataclasses.replace(container, seal=container.seal ^ 1)
     with pytest.raises(Desynchronised):
         ae_codec.decode(pack(forged), state)
 
@@ -277,10 +277,8 @@ def test_another_number_of_streams_is_refused(ae_codec, photo):
 def test_another_size_is_refused(ae_codec, lossless, state, photo):
     container = unpack(ae_codec.encode(photo, lossless, state))
     for height, width, kind in [(300, 300, Corrupt), (8192, 8192, Corrupt), (2**16, 2**16, TooLarge)]:
-        body = pack(container)[:-4]
-        forged = with_checksum(body[:20] + struct.pack("<II", height, width) + body[28:])
         with pytest.raises(kind):
-            ae_codec.decode(forged, state)
+            ae_codec.decode(pack(dataclasses.replace(container, height=height, width=width)), state)
 
 
 @pytest.mark.parametrize("name", ["ae-strided", "ae-vae", "ae-vector"])

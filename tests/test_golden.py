@@ -8,7 +8,7 @@ import torch
 
 from codec_lib import images
 from codec_lib.codecs.codec import Codec, Symbols
-from codec_lib.coding.container import unpack
+from codec_lib.coding.container import VERSION, unpack
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.networks.models import MODELS
 from codec_lib.weights import weight_files
@@ -58,10 +58,16 @@ PAIRS = [
 ]  # fmt: skip
 SHAPES = {"z": (16, 2, 2), "y": (12, 6, 7)}
 NAMES = ("photo", "outliers")
+VERSIONS = (1, 2)
 
 
 def folder_of(model: str) -> Path:
     return GOLDEN if model == "factorized" else GOLDEN / model
+
+
+def file_of(model: str, name: str, coder: str, version: int) -> bytes:
+    suffix = "" if version == 1 else f"-{version}"
+    return (folder_of(model) / f"{name}-{coder}{suffix}.cbk").read_bytes()
 
 
 def symbols_of(model: str, name: str) -> Symbols:
@@ -79,8 +85,8 @@ def golden() -> dict[str, Codec]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_golden_weights_have_the_digest_in_the_files(golden, model):
-    container = unpack((folder_of(model) / "photo-constriction.cbk").read_bytes())
-    assert golden[model].digest[:8] == container.weights
+    for version in VERSIONS:
+        assert golden[model].digest[:8] == unpack(file_of(model, "photo", "constriction", version)).weights
 
 
 def test_both_formats_of_weights_are_among_them(golden):
@@ -92,15 +98,17 @@ def test_both_formats_of_weights_are_among_them(golden):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model, coder", PAIRS)
 def test_symbols_are_coded_byte_for_byte(golden, name, model, coder):
-    data = (folder_of(model) / f"{name}-{coder}.cbk").read_bytes()
-    assert golden[model].write_symbols(symbols_of(model, name), 83, 101, coder) == data
+    data = golden[model].write_symbols(symbols_of(model, name), 83, 101, coder)
+    assert data == file_of(model, name, coder, VERSION)
+    assert unpack(data).streams == unpack(file_of(model, name, coder, 1)).streams
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model, coder", PAIRS)
-def test_files_decode_to_their_symbols(golden, name, model, coder):
-    container = unpack((folder_of(model) / f"{name}-{coder}.cbk").read_bytes())
-    assert (container.model, container.quality, container.coder) == (model, 3, coder)
+def test_files_decode_to_their_symbols(golden, name, model, coder, version):
+    container = unpack(file_of(model, name, coder, version))
+    assert (container.version, container.model, container.quality, container.coder) == (version, model, 3000, coder)
     assert (container.height, container.width) == (83, 101)
     symbols, expected = golden[model].read_symbols(container), symbols_of(model, name)
     assert list(symbols) == list(expected)
@@ -142,7 +150,7 @@ def test_means_and_scales_vary(golden, model):
 @pytest.mark.parametrize("model, coder", PAIRS)
 def test_pixels_stay_within_one_grey_level(golden, model, coder):
     """g_s may round otherwise on another machine, but it is the same function."""
-    decoded = golden[model].decode((folder_of(model) / f"photo-{coder}.cbk").read_bytes()).astype(int)
+    decoded = golden[model].decode(file_of(model, "photo", coder, VERSION)).astype(int)
     expected, _ = images.read_image(folder_of(model) / "photo-decoded.png")
     assert np.abs(decoded - expected).max() <= 1
     assert (decoded == expected).mean() > 0.99

@@ -122,7 +122,7 @@ def test_processes_of_their_own(place, weights, tiny_codecs, photo):
 
 def test_the_default_quality_is_2(run, place, weights):
     assert run("encode", place / "photo.png", place / "out.cbk", "--weights", weights)[0] == 0
-    assert unpack((place / "out.cbk").read_bytes()).quality == 2
+    assert unpack((place / "out.cbk").read_bytes()).quality == 2000
 
 
 def test_an_older_output_is_replaced(run, place, weights):
@@ -358,7 +358,7 @@ def test_the_reader_of_the_output_has_gone(place):
     ids=["memory", "torch's memory", "the GPU's memory", "Ctrl-C", "Ctrl-C while training", "no permission"],
 )
 def test_what_the_system_refuses(run, place, monkeypatch, error, status, said):
-    def refuse(_):
+    def refuse(*_):
         raise error
 
     monkeypatch.setattr(files, "read_bytes", refuse)
@@ -371,10 +371,10 @@ def test_what_the_system_refuses(run, place, monkeypatch, error, status, said):
 
 
 def test_a_bug_is_not_hidden(run, place, monkeypatch):
-    monkeypatch.setattr(files, "read_bytes", lambda _: 1 / 0)
+    monkeypatch.setattr(files, "read_bytes", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("info", place / "photo.cbk")
-    monkeypatch.setattr(files, "read_bytes", lambda _: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(files, "read_bytes", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="inconsistent"):
         run("info", place / "photo.cbk")
 

@@ -512,7 +512,7 @@ def test_the_digest_tells_between_presets(two_presets, tmp_path, photo):
 def test_files_of_weights_not_at_hand_are_refused(weights, codecs, each_codec, tiny_models, photo, tmp_path):
     stranger = freeze(tiny_models[each_codec.model], "tiny", 0.026)
     container = unpack(stranger.encode(photo))
-    assert container.quality == 3
+    assert container.quality == 3000
     with pytest.raises(WrongModel, match=stranger.digest[:8].hex()) as caught:
         load_for(container, weights)
     assert is_a_sentence(caught.value)
@@ -524,7 +524,14 @@ def test_files_of_weights_not_at_hand_are_refused(weights, codecs, each_codec, t
     assert each_codec.digest[:8].hex() in str(caught.value)
 
 
-@pytest.mark.parametrize("quality", [0, 9])
+def test_a_quality_between_those_of_the_weights_is_refused(weights, tiny_codec, photo):
+    container = dataclasses.replace(unpack(tiny_codec.encode(photo)), quality=2400)
+    with pytest.raises(WrongModel, match=r"quality 2\.4") as caught:
+        load_for(container, weights)
+    assert is_a_sentence(caught.value)
+
+
+@pytest.mark.parametrize("quality", [0, 9000])
 def test_files_of_qualities_that_do_not_exist_are_refused(weights, tiny_codec, photo, quality):
     container = dataclasses.replace(unpack(tiny_codec.encode(photo)), quality=quality)
     with pytest.raises(Unsupported, match=r"There is no quality [09]; choose from") as caught:

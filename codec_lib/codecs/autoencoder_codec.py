@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import images
+from codec_lib import images, limits
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding import symbol_streams
 from codec_lib.coding.compressor import checked_symbols
-from codec_lib.coding.container import Container, check_weights, pack, symbols_crc, unpack
-from codec_lib.errors import BadData, Desynchronised, Unsupported
+from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
+from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks.autoencoders import Autoencoder, make, order_0_bits
 
 CODERS = ("adaptive", "huffman", "huffman-file")
@@ -84,8 +84,8 @@ class AutoencoderCodec:
         else:
             stream = symbol_streams.pack(coder, symbols.ravel(), self._alphabet)
         height, width = pixels.shape[:2]
-        crc = symbols_crc(symbols)
-        return pack(Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, (stream,)))
+        written = Container(self.model, 1000 * self.quality, coder, self.digest[:8], height, width, (stream,))
+        return pack(seal(written, symbols))
 
     def decode(self, data: bytes, state: Path | None = None) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
@@ -101,7 +101,7 @@ class AutoencoderCodec:
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """The symbols of a picture, uint8 (H, W, 3) -> int32 (C, h, w), 0..2^B."""
-        images.check_size(*pixels.shape[:2])
+        limits.check_size(*pixels.shape[:2])
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
         with torch.inference_mode():
             x = x.to(self._device(), memory_format=torch.channels_last)
@@ -125,8 +125,7 @@ class AutoencoderCodec:
         else:
             flat = symbol_streams.unpack(container.coder, container.streams[0], self._alphabet, count)
         symbols = flat.reshape(shape)
-        if symbols_crc(symbols) != container.symbols_crc:
-            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+        check_seal(container, symbols)
         return symbols
 
     def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import images
+from codec_lib import images, limits
 from codec_lib.codecs import exact
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding import order
-from codec_lib.coding.container import Container, check_weights, pack, symbols_crc, unpack
+from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
-from codec_lib.errors import BadData, Corrupt, Desynchronised, Unsupported
+from codec_lib.errors import BadData, Corrupt, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.densities import frozen_tables, gaussian_tables
 from codec_lib.networks.quantization import round_to
@@ -147,7 +147,7 @@ class Codec:
 
     def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
         """y, float64 (M, h, w), and the symbols of z."""
-        images.check_size(*pixels.shape[:2])
+        limits.check_size(*pixels.shape[:2])
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
         with torch.inference_mode():
             y = self.network.g_a(x.to(self._device(), memory_format=torch.channels_last)).float()
@@ -226,8 +226,9 @@ class Codec:
 
         symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
         streams.append(writer.finish())
-        crc = symbols_crc(*symbols.values())
-        return pack(Container(self.model, self.quality, coder, self.digest[:8], height, width, crc, tuple(streams)))
+        quality = 1000 * self.quality
+        written = Container(self.model, quality, coder, self.digest[:8], height, width, tuple(streams))
+        return pack(seal(written, *symbols.values()))
 
     def _read(self, container: Container) -> tuple[Symbols, Tensor]:
         self._check_container(container)
@@ -245,8 +246,7 @@ class Codec:
 
         symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
         reader.finish()
-        if symbols_crc(*symbols.values()) != container.symbols_crc:
-            raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
+        check_seal(container, *symbols.values())
         return symbols, y_hat
 
     def _check_coder(self, coder: str) -> None:

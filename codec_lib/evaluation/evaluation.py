@@ -9,7 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from codec_lib import images, metrics
-from codec_lib.coding.container import overhead, unpack
+from codec_lib.coding.container import unpack
 from codec_lib.files import read_bytes, write_bytes
 from codec_lib.weights.weight_files import AnyCodec
 
@@ -59,7 +59,7 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> d
         "psnr": metrics.psnr(pixels, decoded), "time(enc)": encoded - start, "time(dec)": end - read,
         "ms_ssim": metrics.ms_ssim(pixels, decoded), "bpp_estimated": estimate / count,
         "exact": bool(np.array_equal(decoded, predicted)),
-        "container": overhead(len(unpack(data).streams)),
+        "container": unpack(data).overhead,
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.weight_rounding import digest_of, restore
-from codec_lib.coding.container import Container
+from codec_lib.coding.container import Header
 from codec_lib.coding.range_coding import Tables
 from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
@@ -225,21 +225,26 @@ def _rate_point(model: str, quality: int) -> str:
     return f"with {quality} bits" if model in AUTOENCODERS else f"at quality {quality}"
 
 
-def load_for(container: Container, folder: str | Path = WEIGHTS) -> AnyCodec:
+def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
     """The codec that wrote a file, found by its weights' checksum.
 
     Raises:
         WrongModel: no weights at hand wrote it.
         BadData: there are none for its model and quality.
     """
-    found = [p for p in PRESETS if path_of(container.model, p, container.quality, Path(folder)).is_file()]
+    quality, between = divmod(container.quality, 1000)
+    if between:
+        raise WrongModel(
+            f"The file was written at quality {container.quality / 1000:g}, for which no weights are known."
+        )
+    found = [p for p in PRESETS if path_of(container.model, p, quality, Path(folder)).is_file()]
     for preset in found:
-        candidate = load(container.model, container.quality, preset, folder)
+        candidate = load(container.model, quality, preset, folder)
         if candidate.digest[:8] == container.weights:
             return candidate
     if not found:
-        load(container.model, container.quality, None, folder)  # says what is missing
+        load(container.model, quality, None, folder)  # says what is missing
     raise WrongModel(
         f"The file was written by weights {container.weights.hex()} of {container.model} "
-        f"{_rate_point(container.model, container.quality)}, which are not in {folder}."
+        f"{_rate_point(container.model, quality)}, which are not in {folder}."
     )

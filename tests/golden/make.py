@@ -10,6 +10,7 @@ from torch import Tensor
 from codec_lib import datasets, images
 from codec_lib.codecs import codec
 from codec_lib.codecs.codec import Codec, Symbols
+from codec_lib.coding.container import VERSION
 from codec_lib.coding.range_coding import CODERS
 from codec_lib.files import write_bytes
 from codec_lib.networks import models
@@ -89,7 +90,7 @@ def main() -> None:
             for coder in CODERS:
                 if coder == "constriction" or not frozen.network.order.many:
                     data = frozen.write_symbols(symbols, *pixels.shape[:2], coder)
-                    write_bytes(folder / f"{name}-{coder}.cbk", data)
+                    write_bytes(folder / f"{name}-{coder}-{VERSION}.cbk", data)
 
 
 if __name__ == "__main__":
