@@ -20,6 +20,7 @@ from PIL import Image
 from codec_lib import datasets, images
 from codec_lib.codecs.codec import Codec, Symbols, freeze
 from codec_lib.coding.container import overhead, pack, unpack
+from codec_lib.coding.order import RASTER, WAVEFRONT
 from codec_lib.coding.range_coding import CODERS
 from codec_lib.errors import (
     BadData,
@@ -232,6 +233,20 @@ def test_a_decoder_uses_no_network_in_floats_but_g_s(pair, photo):
             parameter.fill_(math.nan)
     assert_same_symbols(dataclasses.replace(frozen, network=network).read_symbols(unpack(data)), frozen.analyse(photo))
     np.testing.assert_array_equal(dataclasses.replace(frozen, network=network).decode(data), frozen.decode(data))
+
+
+def test_another_order_of_the_same_context_codes_the_same_symbols(codecs, photo):
+    joint = codecs["joint"]
+    serial = joint.with_order(RASTER)
+    data = serial.encode(photo)
+    assert_same_symbols(serial.read_symbols(unpack(data)), joint.analyse(photo))
+    np.testing.assert_array_equal(serial.decode(data), joint.decode(joint.encode(photo)))
+    with pytest.raises((Desynchronised, Corrupt)):
+        joint.decode(data)
+    assert joint.network.order is WAVEFRONT, "the codec itself is as it was"
+    with pytest.raises(Unsupported, match="another context than that of raster") as caught:
+        codecs["checkerboard"].with_order(RASTER)
+    assert is_a_sentence(caught.value)
 
 
 # --- pictures -------------------------------------------------------------------------------

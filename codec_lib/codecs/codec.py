@@ -8,8 +8,9 @@ From pixels to bytes and back:
     y_hat --g_s--images.crop-- pixels
 """
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -76,6 +77,20 @@ class Codec:
         """The entropy coders that it can use, the default first."""
         return tuple(name for name in CODERS if name != "torchac" or not self.network.order.many)
 
+    def with_order(self, other: order.Order) -> "Codec":
+        """The same weights and tables, with y coded in another order of the same context.
+
+        Only it decodes its files: the symbols are the same, but not their sequence.
+
+        Raises:
+            Unsupported: positions of that order look at other neighbours.
+        """
+        if other.mask != self.network.order.mask:
+            raise Unsupported(f"The {self.model} model was trained with another context than that of {other.name}.")
+        network = copy.copy(self.network)
+        network.order = other
+        return replace(self, network=network)
+
     def encode(self, image: Image.Image | np.ndarray, coder: str = "constriction") -> bytes:
         """A picture as the bytes of a `.cbk` file.
 
@@ -102,7 +117,7 @@ class Codec:
         """
         container = unpack(data)
         _, y_hat = self._read(container)
-        return self._synthesise(y_hat, container.height, container.width)
+        return self.synthesise(y_hat, container.height, container.width)
 
     def analyse(self, pixels: np.ndarray) -> Symbols:
         """The symbols of a picture, uint8 (H, W, 3)."""
@@ -141,7 +156,7 @@ class Codec:
             _, y_hat = self.walk(z, *y.shape[1:], estimate)
             if z is not None:
                 bits.append(self.network.bits_z(torch.from_numpy(z).float()[None].to(self._device())).item())
-        return self._synthesise(y_hat, *pixels.shape[:2]), sum(bits)
+        return self.synthesise(y_hat, *pixels.shape[:2]), sum(bits)
 
     # --- pixels <-> latents ---
 
@@ -157,7 +172,8 @@ class Codec:
                 z = self._checked(z.cpu()).numpy().astype(np.int32)
         return y[0].cpu().double(), z
 
-    def _synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
+    def synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
+        """The picture, uint8 (height, width, 3), of a latent as a decoder has it, (1, M, h, w)."""
         y_hat = y_hat.float().to(self._device(), memory_format=torch.channels_last)
         with torch.inference_mode():
             x_hat = self.network.g_s(y_hat)
