@@ -26,12 +26,10 @@ from tqdm.auto import tqdm
 
 from codec_lib import images
 from codec_lib.errors import BadData, CodecError
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The checkout: `data/` and `figures/` lie below it."""
+from codec_lib.places import DATA
+from codec_lib.places import ROOT as ROOT  # the notebooks know it by this name
 
 NAMES = ("embedded", "kodak", "photographs", "train", "more")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 LICENCES = {
     "embedded": "Photographs inside scikit-image and scikit-learn, each under the licence that its package tells.",
     "train": "ImageNet sample images and BSDS500, for research use under their owners' terms.",
@@ -47,7 +45,7 @@ _KODAK_ADDRESS = "http://r0k.us/graphics/kodak/kodak/"
 
 def manifest_path(name: str) -> Path:
     """The manifest that lists a data set's pictures."""
-    return ROOT / "data" / f"{_folder(name)}.csv"
+    return DATA / f"{_folder(name)}.csv"
 
 
 def _folder(name: str) -> str:
@@ -181,7 +179,7 @@ def open_pictures(dataset: str | Path) -> list[Path]:
     folder = Path(dataset)
     if not folder.is_dir():
         raise BadData(f"There is no data set or folder '{dataset}'; choose from {', '.join(NAMES)}, or name a folder.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.SUFFIXES and p.is_file())
     if not paths:
         raise BadData(f"The folder {folder} holds no pictures.")
     return paths

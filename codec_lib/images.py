@@ -3,18 +3,24 @@
 A picture is a uint8 array (H, W, 3), RGB; a tensor is float32 (1, 3, H, W) in [0, 1].
 """
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from codec_lib import limits
 from codec_lib.errors import BadImage, CodecError, TooLarge
 from codec_lib.files import replace_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes a second and a half: reading pictures must not wait for it
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+"""Of the pictures that are looked for in a folder."""
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
@@ -100,6 +106,8 @@ def as_array(image: Image.Image | np.ndarray) -> np.ndarray:
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]."""
+    import torch
+
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
 
 
@@ -110,6 +118,8 @@ def to_pixels(x: Tensor) -> np.ndarray:
 
 def pad(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until H and W are multiples of `multiple`."""
+    import torch.nn.functional as F
+
     h, w = x.shape[-2:]
     return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")
 

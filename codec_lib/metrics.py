@@ -3,9 +3,6 @@
 import math
 
 import numpy as np
-import torch
-from pytorch_msssim import ms_ssim as _ms_ssim
-from scipy.interpolate import PchipInterpolator
 
 MS_SSIM_SMALLEST = 161
 """MS-SSIM halves a picture four times under an 11x11 window: no side may be shorter than this."""
@@ -26,8 +23,11 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale SSIM (Wang et al. 2003) in [0, 1] of two pictures, uint8 (H, W, 3); NaN if too small."""
     if min(a.shape[:2]) < MS_SSIM_SMALLEST:
         return math.nan
+    import torch
+    from pytorch_msssim import ms_ssim as of_tensors
+
     x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() for p in (a, b))
-    return _ms_ssim(x, y, data_range=255).item()
+    return of_tensors(x, y, data_range=255).item()
 
 
 def bpp(size_in_bytes: int, pixels: np.ndarray) -> float:
@@ -45,7 +45,9 @@ def bd_rate(anchor: np.ndarray, test: np.ndarray) -> float:
         Percent; negative where `test` needs fewer bits. NaN where the PSNR ranges do not overlap.
     """
 
-    def log_rate_of_quality(curve: np.ndarray) -> PchipInterpolator:
+    from scipy.interpolate import PchipInterpolator
+
+    def log_rate_of_quality(curve: np.ndarray):
         curve = np.asarray(curve, dtype=np.float64)
         curve = curve[curve[:, 1].argsort()]
         return PchipInterpolator(curve[:, 1], np.log(curve[:, 0]))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 
 SENTENCE = re.compile(r"codec_lib: \S.*\.\n")
 

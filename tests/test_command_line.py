@@ -7,8 +7,8 @@ import pytest
 from commands import SENTENCE
 
 from codec_lib.command_line import Parser, exit_status
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData
+from codec_lib.places import ROOT
 
 
 @pytest.mark.parametrize(

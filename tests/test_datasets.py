@@ -141,7 +141,7 @@ def site(tmp_path, monkeypatch) -> Path:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    monkeypatch.setattr(datasets, "ROOT", tmp_path)
+    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
     monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: tmp_path / "cache")
     monkeypatch.setenv("CODECBOOK_MIRROR", str(tmp_path / "mirror"))
 
@@ -245,7 +245,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def server(site, monkeypatch):
     """`site` with its `public/` behind a real HTTP server of this machine, and the real downloader."""
     monkeypatch.undo()  # the real pooch.retrieve
-    monkeypatch.setattr(datasets, "ROOT", site)
+    monkeypatch.setattr(datasets, "DATA", site / "data")
     monkeypatch.setattr(datasets.pooch, "os_cache", lambda name: site / "cache")
     monkeypatch.delenv("CODECBOOK_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from codec_lib.datasets import ROOT
 from codec_lib.evaluation import provenance
+from codec_lib.places import ROOT
 from codec_lib.report import execution
 
 FIGURES = ROOT / "figures"

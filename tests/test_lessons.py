@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST = {"setup": 20, "parameters": 20}

@@ -22,8 +22,8 @@ from codec_lib import datasets, files, images
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
-from codec_lib.datasets import ROOT
 from codec_lib.networks import autoencoders, models
+from codec_lib.places import ROOT
 from codec_lib.training import initialisation
 from codec_lib.weights import weight_files
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]*\.\d)")

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 from conftest import is_a_sentence
 
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
+from codec_lib.places import ROOT
 
 
 def names(*modules):
@@ -44,7 +44,7 @@ def test_sources_see_every_form_of_import(tmp_path, monkeypatch):
 
 
 def test_tables_are_those_that_source_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "codec_lib")
+    monkeypatch.setattr(provenance, "DATA", tmp_path / "data")
     (tmp_path / "data").mkdir()
     for name in ("a.csv", "b.csv", "c.csv", "d.csv"):
         (tmp_path / "data" / name).touch()

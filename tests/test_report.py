@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 from codec_lib.report import execution
 from codec_lib.report import runner as report
 

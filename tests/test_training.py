@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import datasets, files, tables
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.models import Prediction
+from codec_lib.places import ROOT
 from codec_lib.training import initialisation, runs, training
 from codec_lib.training.runs import CHECKPOINT, Run, Settings
 from codec_lib.training.training import LOG, train

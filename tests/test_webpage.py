@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 from codec_lib.report import webpage
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
 from codec_lib.files import write_bytes
 from codec_lib.networks import models
+from codec_lib.places import ROOT
 
 README, FIGURES = ROOT / "README.md", ROOT / "figures"
 CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL")

@@ -8,8 +8,8 @@ Run it after weights were released, or the ablations measured. A table is the bl
 from pathlib import Path
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
 from codec_lib.files import write_bytes
+from codec_lib.places import ROOT
 from codec_lib.training import publishing, recipe
 from codec_lib.weights import weight_files
 

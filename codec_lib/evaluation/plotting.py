@@ -23,10 +23,10 @@ from matplotlib.patheffects import withStroke
 from scipy.optimize import isotonic_regression
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
 from codec_lib.files import replace_atomically
 from codec_lib.networks.autoencoders import AUTOENCODERS
 from codec_lib.networks.models import MODELS
+from codec_lib.places import ROOT
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)

@@ -13,8 +13,8 @@ from pathlib import Path
 from codec_lib import datasets
 from codec_lib.errors import BadData
 from codec_lib.files import read_bytes, write_bytes
+from codec_lib.places import DATA, PACKAGE
 
-PACKAGE = Path(__file__).resolve().parents[1]
 VERSIONS = ("torch", "numpy", "pillow", "constriction", "torchac", "matplotlib", "pytorch-msssim")
 
 
@@ -57,7 +57,7 @@ def tables(source: str) -> set[Path]:
     """The tables of `data/` whose names are strings of Python source, as those that it reads are."""
     constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
     names = {value for value in constants if isinstance(value, str) and value.endswith(".csv")}
-    return {path for path in (PACKAGE.parent / "data").glob("*.csv") if path.name in names}
+    return {path for path in DATA.glob("*.csv") if path.name in names}
 
 
 def checksum(paths: Iterable[Path]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from codec_lib import tables
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData
+from codec_lib.places import DATA
 
-SEED_NUMBERS = ROOT / "data" / "seed_numbers.csv"
+SEED_NUMBERS = DATA / "seed_numbers.csv"
 """A row per number that a seed printed: report (1 to 4), item, setting, quantity, unit, value, note."""
 
 Key = tuple[str, str, str]

@@ -12,7 +12,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
 from codec_lib.coding.range_coding import WIDEST, Tables, build_tables
@@ -214,6 +213,8 @@ def gaussian_tables(tail: float = 2.0**-17) -> Tables:
 
     A table reaches to where less than `tail` is left on either side; the rest is its escape.
     """
+    from scipy.special import ndtr, ndtri  # needed by those who make weights, not by those who use them
+
     probabilities = []
     for k in range(SCALES):
         scale = 2.0 ** log2_scale_of(k)

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
 from codec_lib.files import read_bytes, write_bytes
+from codec_lib.places import ROOT
 
 NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
 WEIGHTS = {

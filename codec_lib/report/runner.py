@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from codec_lib import datasets
 from codec_lib.command_line import Parser, exit_status, say
-from codec_lib.datasets import ROOT
+from codec_lib.places import ROOT
 
 INDEX = ROOT / "build" / "report" / "index.html"
 LOG = ROOT / "build" / "report.log"

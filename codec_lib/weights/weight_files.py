@@ -17,14 +17,13 @@ from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.weight_rounding import digest_of, restore
 from codec_lib.coding.container import Header
 from codec_lib.coding.range_coding import Tables
-from codec_lib.datasets import ROOT
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
 from codec_lib.files import write_bytes
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.autoencoders import AUTOENCODERS
 from codec_lib.networks.densities import SCALES
+from codec_lib.places import WEIGHTS
 
-WEIGHTS = ROOT / "data" / "weights"
 PRESETS = ("paper", "compact", "tiny")
 """The order in which weights are looked for."""
 
