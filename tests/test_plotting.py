@@ -1,6 +1,7 @@
 """Figures: what is drawn is what the table says."""
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import matplotlib
 
@@ -331,3 +332,14 @@ def test_stacked_bars_end_at_the_sum_of_their_columns():
 def test_stacked_bars_of_one_column_need_no_legend():
     figure = plotting.stacked_bars([{"way": "serial", "seconds": 2.0}], "way", ["seconds"], "time [s]", digits=1)
     assert not figure.legends and figure.axes[0].texts[0].get_text().strip() == "2.0"
+
+
+def test_live_losses_are_drawn_in_one_place():
+    rows = [{"step": 1, "val_loss": 3.0, "loss": 3.0}, {"step": 2, "val_loss": 2.0, "loss": 2.0}]
+    handle = Mock()
+    draw = plotting.live_losses("mine", handle)
+    draw(rows[:1])
+    draw(rows)
+    assert handle.display.call_count == handle.update.call_count == 1
+    (figure,) = handle.update.call_args.args
+    assert lines_of(figure.axes[0])["mine"] == ([1, 2], [3.0, 2.0]) and not plt.get_fignums()

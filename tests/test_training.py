@@ -137,7 +137,9 @@ def test_the_loss_falls(settings, random_start, tmp_path):
 
 
 def test_the_log_has_a_row_per_validation(settings, random_start, tmp_path):
-    run = go(settings(steps=40), tmp_path)
+    watched = []
+    run = go(settings(steps=40), tmp_path, watch=lambda rows: watched.append(len(rows)))
+    assert watched == list(range(1, 21))
     rows = tables.read_csv(tmp_path / LOG)
     assert list(rows[0]) == COLUMNS
     assert [row["step"] for row in rows] == list(range(2, 41, 2))  # twenty, evenly spaced, the last step among them

@@ -9,8 +9,9 @@ is one of the figure, or a square of them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -150,6 +151,19 @@ def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figu
         if len(rows_by_name) > 1:
             axis.legend()
     return figure
+
+
+def live_losses(name: str, handle: Any) -> Callable[[Rows], None]:
+    """A function that draws `loss_curves` of the rows it is given, each time in the same place: IPython's `handle`."""
+    shown = []
+
+    def draw(rows: Rows) -> None:
+        figure = loss_curves({name: rows})
+        (handle.update if shown else handle.display)(figure)
+        shown.append(True)
+        plt.close(figure)
+
+    return draw
 
 
 def _draw_runs(axis: Axes, rows_by_name: Mapping[str, Rows], x: str, column: str) -> None:

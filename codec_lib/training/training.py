@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -128,6 +128,7 @@ def train(
     transforms: AnyCodec | None = None,
     progress: bool = True,
     validations: int = 20,
+    watch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> Run:
     """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
 
@@ -142,6 +143,7 @@ def train(
         transforms: then take g_a and g_s from this codec, of the same lmbda.
         progress: show a bar with loss, bpp and PSNR.
         validations: how often the average is validated, evenly spaced over the run.
+        watch: called after each validation with the rows of the log so far, say to draw them.
 
     Returns:
         The finished run; `run.average` is the model to keep. Ranks other than 0 write nothing.
@@ -177,7 +179,7 @@ def train(
         if not resume:
             _start(run, crops, source, transforms)
         _make_folder(out)
-        _loop(run, crops, fixed, steps, seconds, out, world, progress, validations)
+        _loop(run, crops, fixed, steps, seconds, out, world, progress, validations, watch)
     return run
 
 
@@ -291,7 +293,7 @@ def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterato
 
 def _loop(
     run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
-    out: Path, world: int, progress: bool, validations: int,
+    out: Path, world: int, progress: bool, validations: int, watch: Callable[[list[dict[str, float]]], None] | None,
 ) -> None:  # fmt: skip
     settings, device, rank = run.settings, run.device, run.rank
     loss_of: nn.Module = Loss(run.model, settings.lmbda)
@@ -337,6 +339,8 @@ def _loop(
                 figures |= validate(run.average, fixed, settings.lmbda)
                 run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
                 tables.write_csv(out / LOG, run.rows)
+                if watch:
+                    watch(run.rows)
             if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
                 run.save(out)
                 saved = time.monotonic()
