@@ -95,8 +95,12 @@ class Tables:
 
     def bits(self, symbols: np.ndarray, index: np.ndarray) -> float:
         """Ideal code length of symbols under these tables, escapes' distances left out."""
+        return float(self.lengths(symbols, index).sum())
+
+    def lengths(self, symbols: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """The same for each symbol, bits."""
         bins, _ = _to_bins(self, symbols, index)
-        return float(PRECISION * bins.size - np.log2(self.frequencies[self.starts[index] + bins]).sum())
+        return PRECISION - np.log2(self.frequencies[self.starts[index] + bins])
 
 
 def build_tables(probabilities: list[tuple[int, np.ndarray]]) -> Tables:

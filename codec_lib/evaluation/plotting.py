@@ -313,6 +313,11 @@ def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) ->
     return figure
 
 
+def colours(values: np.ndarray) -> np.ndarray:
+    """Numbers, clipped to [0, 1], in the colours of the heat maps: (h, w) -> uint8 (h, w, 3)."""
+    return plt.get_cmap(STYLE["image.cmap"])(np.clip(values, 0, 1), bytes=True)[..., :3]
+
+
 def _canvas(sizes: Sequence[tuple[int, int]], bars: bool = False) -> tuple[Figure, list[Axes], list[Axes]]:
     """A figure of `DPI` with axes of exactly these sizes (height, width) in pixels: the first at the left, the others
     beside it, in columns about as tall. With `bars`, each of the others has a bar's axes, too.

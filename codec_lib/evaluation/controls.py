@@ -1,0 +1,80 @@
+"""The widgets of notebook 07: a board joins controls to a function of their values and shows what it returns."""
+
+import html
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+from PIL import Image
+
+from codec_lib.errors import CodecError
+from codec_lib.evaluation.explorer import Shown, open_photograph
+from codec_lib.files import read_bytes
+
+ENLARGED = 2
+"""Each pixel of a picture is a square of so many on the screen."""
+
+
+def board(show: Callable[..., Shown], **controls: widgets.Widget) -> widgets.VBox:
+    """Controls, the picture that `show` gives for their values, its line, and the seconds that it took.
+
+    A `CodecError` becomes the line, and the picture stays.
+    """
+    picture, line = widgets.Image(format="png"), widgets.HTML()
+
+    def update(_=None) -> None:
+        start = time.perf_counter()
+        try:
+            shown = show(**{name: control.value for name, control in controls.items()})
+        except CodecError as error:
+            line.value = html.escape(str(error))
+            return
+        picture.value = _png(shown.picture)
+        line.value = f"{html.escape(shown.caption)} · {time.perf_counter() - start:.2f} s"
+
+    for control in controls.values():
+        control.observe(update, "value")
+    update()
+    return widgets.VBox([widgets.HBox(list(controls.values())), picture, line])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.repeat(ENLARGED, 0).repeat(ENLARGED, 1)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def chooser(photographs: dict[str, np.ndarray]) -> tuple[widgets.Dropdown, widgets.VBox]:
+    """A choice among photographs, and a place that adds the reader's own to them, by upload or by the path of a file.
+
+    Args:
+        photographs: name -> crop; grows.
+    """
+    choice = widgets.Dropdown(options=list(photographs), description="photograph")
+    upload = widgets.FileUpload(accept="image/*", description="your own")
+    path = widgets.Text(placeholder="or the path of a file, then Enter", continuous_update=False)
+    line = widgets.HTML()
+
+    def add(name: str, read: Callable[[], bytes]) -> None:
+        try:
+            photographs[name] = open_photograph(read())
+        except CodecError as error:
+            line.value = html.escape(str(error))
+            return
+        line.value = f"{html.escape(name)} is the photograph now."
+        choice.options = list(photographs)
+        choice.value = name
+
+    def uploaded(change) -> None:
+        for file in change["new"]:
+            add(f"{len(photographs) + 1} {file['name']}", lambda content=file["content"]: bytes(content))
+
+    def named(change) -> None:
+        add(f"{len(photographs) + 1} {Path(change['new']).name}", lambda: read_bytes(Path(change["new"])))
+
+    upload.observe(uploaded, "value")
+    path.observe(named, "value")
+    return choice, widgets.VBox([widgets.HBox([choice, upload, path]), line])

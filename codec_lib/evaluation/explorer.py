@@ -1,0 +1,297 @@
+"""Notebook 07 without its widgets: from a picture, a codec and the position of a control to what is shown.
+
+All of it answers within a second for a crop of `SIDE` pixels, and a `Scene` remembers what its controls share.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from codec_lib import images, metrics
+from codec_lib.codecs import exact
+from codec_lib.codecs.codec import Codec
+from codec_lib.coding.container import unpack
+from codec_lib.coding.range_coding import Reader
+from codec_lib.errors import BadImage, CodecError, Unsupported
+from codec_lib.evaluation import plotting
+from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
+from codec_lib.networks.models import Model
+
+Choose = Callable[[Tensor, Tensor], Tensor]
+"""Positions and their means -> their symbols."""
+Read = Callable[[Tensor], Tensor]
+"""Tables -> symbols."""
+
+SIDE = 256
+"""Of the crops that are explored, pixels."""
+
+
+class Shown(NamedTuple):
+    """A picture, uint8 (H, W, 3), and a line about it."""
+
+    picture: np.ndarray
+    caption: str
+
+
+def open_photograph(data: bytes) -> np.ndarray:
+    """The middle of a picture file, uint8 (SIDE, SIDE, 3).
+
+    Raises:
+        BadImage: the file is no picture.
+    """
+    try:
+        return crop(images.to_rgb(Image.open(io.BytesIO(data)))[0])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadImage("The file is not a picture that Pillow can read.") from error
+
+
+def crop(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """The middle of a picture, uint8 (side, side, 3); a shorter picture is enlarged first."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < side:
+        scale = side / min(height, width)
+        size = max(side, round(width * scale)), max(side, round(height * scale))
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+        height, width = pixels.shape[:2]
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+
+
+class Latent(NamedTuple):
+    """A walk over y: the symbols of z, and of y, int64 (M, h, w), with mean, float64, and table; y_hat (1, M, h, w)."""
+
+    z: np.ndarray | None
+    symbols: np.ndarray
+    means: np.ndarray
+    tables: np.ndarray
+    y_hat: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture, uint8 (H, W, 3), as a codec sees it; what is computed once is kept."""
+
+    codec: Codec
+    pixels: np.ndarray
+
+    @cached_property
+    def data(self) -> bytes:
+        """The file."""
+        return self.codec.encode(self.pixels)
+
+    @cached_property
+    def decoded(self) -> np.ndarray:
+        """The picture of the file."""
+        return self.codec.decode(self.data)
+
+    @cached_property
+    def latent(self) -> "Latent":
+        """The walk of the encoder over y."""
+        y, z = self.codec.latents(self.pixels)
+        rows = y.flatten(1).T
+        return _walk(self.codec, z, *y.shape[1:], lambda positions, mean: torch.round(rows[positions] - mean))
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """What each symbol of y costs under the tables, (M, h, w)."""
+        symbols, tables = self.latent.symbols, self.latent.tables
+        return self.codec.tables["y"].lengths(symbols.ravel(), tables.ravel()).reshape(symbols.shape)
+
+    @cached_property
+    def dearest(self) -> np.ndarray:
+        """The channels of y, that which costs most first."""
+        return np.argsort(-self.bits.sum((1, 2)), kind="stable")
+
+    @property
+    def block(self) -> int:
+        """Pixels that a position of y stands for, on a side."""
+        return self.codec.network.downscale
+
+    @property
+    def groups(self) -> list[Tensor]:
+        """The positions of each coding group."""
+        return self.codec.network.order.groups(*self.bits.shape[1:])
+
+    def synthesise(self, y_hat: Tensor) -> np.ndarray:
+        """The picture of a latent (1, M, h, w)."""
+        return self.codec.synthesise(y_hat, *self.pixels.shape[:2])
+
+    def quality_of(self, picture: np.ndarray) -> str:
+        """PSNR to the original, as text."""
+        return f"{metrics.psnr(self.pixels, picture):.2f} dB"
+
+    def to_pixels(self, values: np.ndarray) -> np.ndarray:
+        """A value for each position of y, (h, w), repeated for the pixels of its block, (H, W)."""
+        height, width = self.pixels.shape[:2]
+        return values.repeat(self.block, 0).repeat(self.block, 1)[:height, :width]
+
+
+def flipped(scene: Scene, which: str) -> Shown:
+    """The picture before (`original`) or after (`decoded`) the file."""
+    data, codec = scene.data, scene.codec
+    rate = f"{len(data):,} bytes, {metrics.bpp(len(data), scene.pixels):.3f} bit/pixel"
+    caption = f"{which}; {codec.model}, quality {codec.quality}: {rate}, {scene.quality_of(scene.decoded)}"
+    return Shown(scene.pixels if which == "original" else scene.decoded, caption)
+
+
+def painted(scene: Scene, strength: float) -> Shown:
+    """The bits of y in colour over the grey picture; `strength` from 0 (picture alone) to 1 (colours alone)."""
+    blocks = scene.bits.sum(0)
+    high = np.percentile(blocks, 99)
+    colours = plotting.colours(scene.to_pixels(blocks) / max(high, 1e-9))
+    grey = scene.pixels.mean(2, keepdims=True)
+    picture = np.rint((1 - strength) * grey + strength * colours).astype(np.uint8)
+    side = scene.block
+    share = np.sort(blocks.ravel())[::-1].cumsum()[blocks.size // 4 - 1] / blocks.sum()
+    caption = (
+        f"{blocks.sum():,.0f} bits; blocks of {side}x{side} pixels cost {blocks.min():.0f} (dark) to {high:.0f} "
+        f"(light) bits, and the dearest quarter has {100 * share:.0f} % of all"
+    )
+    return Shown(picture, caption)
+
+
+def scaled(scene: Scene, rank: int, factor: float) -> Shown:
+    """The decoded picture when one channel of y_hat is multiplied; `rank` 0 is the channel that costs most."""
+    m = int(scene.dearest[rank])
+    y_hat = scene.latent.y_hat.clone()
+    y_hat[:, m] *= factor
+    picture = scene.synthesise(y_hat)
+    share = 100 * scene.bits[m].sum() / scene.bits.sum()
+    caption = f"channel {m}, {share:.1f} % of the bits, times {factor:g}: {scene.quality_of(picture)}"
+    return Shown(picture, caption)
+
+
+def after(scene: Scene, groups: int) -> Shown:
+    """What a decoder can show after so many groups, the rest of y_hat being zero; beside it the group it read last."""
+    known = np.zeros(scene.bits[0].size, dtype=bool)
+    for positions in scene.groups[:groups]:
+        known[positions] = True
+    picture = scene.synthesise(scene.latent.y_hat * torch.from_numpy(known.reshape(scene.bits[0].shape)))
+    level = 0.35 * known.astype(float)
+    if groups:
+        level[scene.groups[groups - 1]] = 1.0
+    order = plotting.colours(scene.to_pixels(level.reshape(scene.bits[0].shape)))
+    spent = scene.bits.reshape(len(scene.bits), -1)[:, known].sum()
+    caption = (
+        f"after {groups} of {len(scene.groups)} groups ({scene.codec.network.order.name}): {known.sum()} of "
+        f"{known.size} positions, {spent:,.0f} bits of y, {scene.quality_of(picture)}"
+    )
+    return Shown(np.hstack([picture, np.full((len(picture), 8, 3), 255, np.uint8), order]), caption)
+
+
+# --- a decoder that adds in another order -----------------------------------------------------
+
+
+class OtherSums(TorchFunctionMode):
+    """While this is active, layers add their input channels in another order: on paper, nothing changes.
+
+    Args:
+        seed: of the order; 0 leaves it as it is.
+    """
+
+    _CHANNELS: ClassVar = {torch.nn.functional.linear: (-1, -1), torch.conv2d: (1, 1), torch.conv_transpose2d: (1, 0)}
+    """Function -> dimension of the input channels in its input and in its weight."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if self.seed and func in self._CHANNELS:
+            of_input, of_weight = self._CHANNELS[func]
+            x, weight, *rest = args
+            shuffled = torch.randperm(x.shape[of_input], generator=torch.Generator().manual_seed(self.seed))
+            args = (x.index_select(of_input, shuffled), weight.index_select(of_weight, shuffled), *rest)
+        return func(*args, **(kwargs or {}))
+
+
+class FloatPrior:
+    """A conditional model's prior in floating point, as it was trained: the interface of `exact.GaussianPrior`."""
+
+    def __init__(self, network: Model):
+        self.network = network
+
+    def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
+        """z (N, ..) -> (h w, P), float32."""
+        return self.network.h_s(z[None].float())[0, :, :h, :w].flatten(1).T
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, times 2^10 but not rounded, and the nearest table, (n, M)."""
+        mean, log2_scale = self.network.predict(psi[None], exact.from_grid(around).float()[None])
+        index = (log2_scale[0].double() - LOG2_SCALE_MIN) * SCALES_PER_OCTAVE + 0.5
+        return mean[0].double() * 2**exact.VALUE_BITS, index.floor().clamp(0, SCALES - 1).long()
+
+
+def in_floats(codec: Codec) -> Codec:
+    """The codec with a prior in floating point, whose files only a decoder that adds as the encoder did can read.
+
+    Raises:
+        Unsupported: the model is no conditional one, and its decoder computes no prior.
+    """
+    if "z" not in codec.tables:
+        raise Unsupported(f"The {codec.model} model has fixed tables; its decoder adds nothing before it reads.")
+    return replace(codec, prior=FloatPrior(codec.network))
+
+
+def disagreeing(scene: Scene, seed: int) -> Shown:
+    """What a decoder reads of a scene's file if it adds in another order than the encoder; 0 is the encoder's."""
+    codec, ours = scene.codec, scene.latent
+    rows, shape = torch.from_numpy(ours.symbols).double().flatten(1).T, ours.symbols.shape[1:]
+    reader = _reader(codec, scene.data)
+    with torch.inference_mode(), OtherSums(seed):
+        told = _walk(codec, ours.z, *shape, lambda positions, mean: rows[positions])
+        read = _walk(codec, ours.z, *shape, None, reader)
+    means, tables, symbols = (
+        int((a != b).sum())
+        for a, b in ((told.means, ours.means), (told.tables, ours.tables), (read.symbols, ours.symbols))
+    )
+    order = f"order {seed}" if seed else "the encoder's order"
+    kind = "floats" if isinstance(codec.prior, FloatPrior) else "integers"
+    caption = (
+        f"{kind}, {order}: {means:,} of {rows.numel():,} means differ, {tables} tables differ, "
+        f"{100 * symbols / rows.numel():.0f} % of the symbols are misread"
+    )
+    return Shown(scene.synthesise(read.y_hat), caption)
+
+
+def _walk(
+    codec: Codec, z: np.ndarray | None, h: int, w: int, choose: Choose | None, read: Read | None = None
+) -> Latent:
+    """Go over y as `choose` has its symbols, or as `read` reads them by their tables."""
+    kept = []
+
+    def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        symbols = choose(positions, mean) if read is None else read(index)
+        kept.append((positions, symbols, mean, index))
+        return symbols
+
+    _, y_hat = codec.walk(z, h, w, code)
+    positions, *columns = (torch.cat(values) for values in zip(*kept, strict=True))
+    symbols, means, tables = (values[positions.argsort()].T.reshape(-1, h, w).numpy() for values in columns)
+    return Latent(z, symbols.astype(np.int64), means, tables, y_hat)
+
+
+def _reader(codec: Codec, data: bytes) -> Read:
+    """The symbols of a file's y, right or wrong: nothing is checked, and where reading fails zeros follow."""
+    container = unpack(data)
+    reader = Reader(codec.tables["y"], container.coder, container.streams[-1])
+    failed = False
+
+    def read(index: Tensor) -> Tensor:
+        nonlocal failed
+        values = np.zeros(index.numel())
+        try:
+            values = values if failed else reader.get(index.T.numpy().ravel())
+        except CodecError:
+            failed = True
+        return torch.from_numpy(values.reshape(index.shape[::-1]).T.astype(np.float64))
+
+    return read
