@@ -12,7 +12,7 @@ RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help report test train lab lint clean distclean
+.PHONY: help report test fuzz train lab lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ test: $(STAMP) ## run the tests of the package, then execute the notebooks and c
 	@echo "test: the notebooks (notebooks/, by nbval)"
 	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
 	    --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+
+fuzz: $(STAMP) ## damage and forge 100,000 files and count what becomes of them; CASES and SEED choose others
+	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(or $(CASES),100000) --seed $(or $(SEED),0)
 
 train: $(STAMP) ## repeat the runs behind data/weights; MINUTES=60 stops then, NAMES="..." chooses weights
 	@$(RUN) $(BIN)/python -m codec_lib.training.recipe $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAMES),--names $(NAMES))

@@ -218,7 +218,7 @@ def test_torchac_cannot_code_the_joint_model(codecs, photo):
         lambda: frozen.write_symbols(symbols, 20, 37, "torchac"),
         lambda: frozen.decode(forged),
     ):
-        with pytest.raises(Unsupported, match=r"^torchac keeps no state .* joint .* --coder constriction\.$"):
+        with pytest.raises(Unsupported, match=r"^The coder torchac keeps no state .* joint .* --coder constriction\.$"):
             use()
 
 

@@ -268,7 +268,7 @@ class Codec:
     def _check_coder(self, coder: str) -> None:
         if coder in CODERS and coder not in self.coders:
             raise Unsupported(
-                f"torchac keeps no state between groups, so it cannot code the {self.model} model; "
+                f"The coder torchac keeps no state between groups, so it cannot code the {self.model} model; "
                 "use --coder constriction."
             )
 
