@@ -4,19 +4,17 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from codec_lib.command_line import Parser, exit_status, say
 from codec_lib.errors import BadData, CodecError, Unsupported
+from codec_lib.registry import AUTOENCODERS, PRIORS
 
-MODELS = ("factorized", "hyperprior", "joint", "checkerboard")
-AUTOENCODERS = ("ae-maxpool", "ae-strided", "ae-residual", "ae-vae", "ae-vector", "ae-resnet18")
 CODERS = ("constriction", "torchac")
 LOSSLESS = ("adaptive", "huffman")
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
-"""These five repeat what stands in modules that take seconds to import; --help should not."""
+"""These three repeat what stands in modules that take seconds to import; --help should not."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -147,7 +145,7 @@ def train(args: argparse.Namespace) -> None:
         if file is None:
             continue
         origins[option] = weight_files.read(file)
-        if _of_transforms(origins[option].network) != _of_transforms(make_model(settings)):
+        if origins[option].network.dimensions != make_model(settings).dimensions:
             raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
         if file.with_suffix(".json").is_file():
             cards.append(read_card_of(file))
@@ -166,14 +164,6 @@ def train(args: argparse.Namespace) -> None:
         measured = card["kodak"] or {}
         kodak = f"; Kodak {measured['bpp']:.3f} bpp, {measured['psnr']:.2f} dB" if measured else ""
         print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
-
-
-def _of_transforms(network):
-    """What g_a and g_s must agree in; of the compact style N is of the prior alone, of an autoencoder B is free."""
-    size = network.size
-    if network.name in AUTOENCODERS:
-        return network.name, size
-    return size if size.style == "paper" else replace(size, N=0)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -221,7 +211,7 @@ def data(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = Parser(prog="python -m codec_lib", description="Learned image compression as real files.")
-    all_models = f"one of {', '.join(MODELS)}, or an autoencoder: {', '.join(AUTOENCODERS)}"
+    all_models = f"one of {', '.join(PRIORS)}, or an autoencoder: {', '.join(AUTOENCODERS)}"
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, function, help: str) -> argparse.ArgumentParser:

@@ -126,7 +126,7 @@ def in_layout(frozen, layout: str):
     """The codec with all its weights in another order in memory; their values stay."""
     import torch
 
-    from codec_lib.codecs.exact import Convolution
+    from codec_lib.coding.integer_networks import Convolution
 
     def turned(part: object) -> object:
         part = copy.copy(part)
@@ -207,11 +207,11 @@ def decode(frozen, job: dict) -> dict:
 def main() -> int:
     """1 if a symbol differs."""
     from codec_lib import datasets, tables
-    from codec_lib.networks import models
+    from codec_lib.registry import PRIORS, presets
     from codec_lib.weights import weight_files
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=list(models.MODELS), metavar="NAME", help="models to check")
+    parser.add_argument("--model", nargs="+", default=list(PRIORS), metavar="NAME", help="models to check")
     parser.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
     parser.add_argument("--dataset", default="kodak", help="kodak, embedded, or a folder of pictures")
     parser.add_argument("--pictures", type=int, metavar="N", help="take the first N pictures only")
@@ -225,7 +225,7 @@ def main() -> int:
     pictures = datasets.open_pictures(args.dataset)[: args.pictures]
     rows = []
     for model, quality in itertools.product(args.model, args.quality):
-        paths = [weight_files.path_of(model, preset, quality) for preset in weight_files.PRESETS]
+        paths = [weight_files.path_of(model, preset, quality) for preset in presets()]
         for weights in filter(Path.is_file, paths):
             with tempfile.TemporaryDirectory() as folder:
                 jobs = [Job(str(weights), str(p), f"{folder}/{p.stem}.cbk") for p in pictures]

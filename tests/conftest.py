@@ -11,12 +11,14 @@ from hypothesis import settings
 from PIL import Image
 from torch import Tensor
 
-from codec_lib import datasets, images
+from codec_lib import datasets, images, rates, registry
 from codec_lib.__main__ import main
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.errors import BadData
 from codec_lib.networks import autoencoders, models
+from codec_lib.networks.priors.base import Prior
+from codec_lib.networks.priors.factorized import FactorizedPrior
 from codec_lib.training import initialisation
 from codec_lib.weights import weight_files
 
@@ -31,9 +33,9 @@ TINY_LMBDA = 0.025
 
 PAIRS = [
     (name, coder)
-    for name, model in models.MODELS.items()
+    for name, prior in registry.PRIORS.items()
     for coder in range_coding.CODERS
-    if coder == "constriction" or not model.order.many
+    if coder == "constriction" or not prior.load().order.many
 ]
 """Each model with each entropy coder that it can use: torchac keeps no state, so it cannot serve joint."""
 
@@ -58,13 +60,13 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(crops: Tensor) -> dict[str, models.Model]:
+def tiny_models(crops: Tensor) -> dict[str, Prior]:
     """Each kind of model in the tiny preset, KLT and priors fitted to `crops`; evaluation mode.
 
     They stand for trained models in the fast tests. Use `copy.deepcopy` before changing one.
     """
     made = {}
-    for name in models.MODELS:
+    for name in registry.PRIORS:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             made[name] = models.make(name, "tiny", TINY_LMBDA).eval()
@@ -74,15 +76,15 @@ def tiny_models(crops: Tensor) -> dict[str, models.Model]:
 
 
 @torch.no_grad()
-def let_the_context_speak(model: models.Model) -> None:
+def let_the_context_speak(model: Prior) -> None:
     """Means and scales that depend on context and z a little; a fresh model's means are zero."""
     if model.name != "factorized":
-        last = model.h_s[-1] if model.name == "hyperprior" else model.entropy_parameters[-1]
+        last = model.readout
         last.weight.add_(0.05 * torch.randn_like(last.weight))
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_models: dict[str, models.Model]) -> models.FactorizedPrior:
+def tiny_model(tiny_models: dict[str, Prior]) -> FactorizedPrior:
     """The factorized prior of `tiny_models`."""
     return tiny_models["factorized"]
 
@@ -99,12 +101,12 @@ def kodak() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def codecs(tiny_models: dict[str, models.Model]) -> dict[str, codec.Codec]:
+def codecs(tiny_models: dict[str, Prior]) -> dict[str, codec.Codec]:
     """`tiny_models`, frozen: quality 3."""
     return {name: codec.freeze(model, "tiny", TINY_LMBDA) for name, model in tiny_models.items()}
 
 
-@pytest.fixture(scope="session", params=models.MODELS)
+@pytest.fixture(scope="session", params=registry.PRIORS)
 def each_codec(request, codecs: dict[str, codec.Codec]) -> codec.Codec:
     """The codec of each kind of model in turn."""
     return codecs[request.param]
@@ -124,12 +126,12 @@ def tiny_codec(codecs: dict[str, codec.Codec]) -> codec.Codec:
 
 
 @pytest.fixture(scope="session")
-def tiny_codecs(tiny_models: dict[str, models.Model]) -> list[codec.Codec]:
+def tiny_codecs(tiny_models: dict[str, Prior]) -> list[codec.Codec]:
     """`tiny_model` carried to the four rate points and frozen; index 0 is quality 1."""
-    return [carried_to(lmbda, tiny_models["factorized"]) for lmbda in models.LMBDAS]
+    return [carried_to(lmbda, tiny_models["factorized"]) for lmbda in rates.LMBDAS]
 
 
-def carried_to(lmbda: float, source: models.Model) -> codec.Codec:
+def carried_to(lmbda: float, source: Prior) -> codec.Codec:
     """A tiny model at another rate point, frozen."""
     model = models.make(source.name, "tiny", lmbda)
     initialisation.carry_over(model, source, lmbda, TINY_LMBDA)
@@ -143,11 +145,11 @@ def weights(tiny_codecs, codecs, tiny_models, tmp_path_factory: pytest.TempPathF
     Leave it as it is.
     """
     folder = tmp_path_factory.mktemp("weights")
-    others = [name for name in models.MODELS if name != "factorized"]
+    others = [name for name in registry.PRIORS if name != "factorized"]
     for frozen in [
         *tiny_codecs,
         *(codecs[name] for name in others),
-        *(carried_to(models.LMBDAS[0], tiny_models[name]) for name in others),
+        *(carried_to(rates.LMBDAS[0], tiny_models[name]) for name in others),
     ]:
         weight_files.save(frozen, weight_files.path_of(frozen.model, "tiny", frozen.quality, folder))
     return folder
@@ -169,10 +171,10 @@ def random_autoencoder(name: str, B: int, straight_through: bool = False) -> aut
 @pytest.fixture(scope="session")
 def ae_codecs() -> dict[str, autoencoder_codec.AutoencoderCodec]:
     """`random_autoencoder` of each kind with a quantiser of 4 bits, frozen."""
-    return {name: autoencoder_codec.freeze(random_autoencoder(name, 4), "tiny") for name in autoencoders.AUTOENCODERS}
+    return {name: autoencoder_codec.freeze(random_autoencoder(name, 4), "tiny") for name in registry.AUTOENCODERS}
 
 
-@pytest.fixture(scope="session", params=autoencoders.AUTOENCODERS)
+@pytest.fixture(scope="session", params=registry.AUTOENCODERS)
 def ae_codec(request, ae_codecs) -> autoencoder_codec.AutoencoderCodec:
     """Each of `ae_codecs` in turn."""
     return ae_codecs[request.param]

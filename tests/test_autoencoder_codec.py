@@ -34,7 +34,8 @@ from codec_lib.errors import (
     Unsupported,
     WrongModel,
 )
-from codec_lib.networks.autoencoders import AUTOENCODERS, BITS
+from codec_lib.networks.autoencoders import BITS
+from codec_lib.registry import AUTOENCODERS
 
 
 @pytest.fixture(params=CODERS)

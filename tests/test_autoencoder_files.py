@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codec_lib
+from codec_lib import registry
 from codec_lib.codecs.autoencoder_codec import freeze
 from codec_lib.coding.container import pack, unpack
 from codec_lib.errors import BadData, Unsupported, WrongModel
-from codec_lib.networks import models
-from codec_lib.networks.autoencoders import AUTOENCODERS, BITS
+from codec_lib.networks.autoencoders import BITS
+from codec_lib.registry import AUTOENCODERS
 from codec_lib.weights.weight_files import available, load, load_for, path_of, rate_points, read, save
 
 
@@ -105,7 +106,7 @@ def test_weights_are_found_by_model_and_bits(ae_weights, ae_codecs):
 
 
 def test_rate_points():
-    assert {name: rate_points(name) for name in models.MODELS} == dict.fromkeys(models.MODELS, (1, 2, 3, 4))
+    assert {name: rate_points(name) for name in registry.PRIORS} == dict.fromkeys(registry.PRIORS, (1, 2, 3, 4))
     assert {name: rate_points(name) for name in AUTOENCODERS} == dict.fromkeys(AUTOENCODERS, BITS)
 
 

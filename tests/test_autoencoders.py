@@ -12,7 +12,8 @@ from torch.distributions import Normal, kl_divergence
 
 from codec_lib.errors import Unsupported
 from codec_lib.networks import autoencoders
-from codec_lib.networks.autoencoders import AUTOENCODERS, BITS, Autoencoder, make, order_0_bits
+from codec_lib.networks.autoencoders import BITS, Autoencoder, make, order_0_bits
+from codec_lib.registry import AUTOENCODERS
 
 VARIATIONAL = ("ae-vae", "ae-vector")
 FIXED = [name for name in AUTOENCODERS if name not in VARIATIONAL]

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codec_lib import datasets, images
+from codec_lib import datasets, images, registry
 from codec_lib.codecs.codec import Codec, Symbols, freeze
 from codec_lib.coding.container import overhead, pack, unpack
 from codec_lib.coding.order import RASTER, WAVEFRONT
@@ -33,7 +33,6 @@ from codec_lib.errors import (
     Unsupported,
     WrongModel,
 )
-from codec_lib.networks import models
 from codec_lib.weights import weight_files
 
 
@@ -119,7 +118,7 @@ def trained(name: str) -> Codec:
     return weight_files.load(name, qualities[-1])
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", registry.PRIORS)
 def test_files_of_trained_weights_have_no_more_than_the_estimated_bits(name):
     pixels = images.read_image(datasets.find("embedded")[2])[0][:333, :421]  # coffee
     frozen = trained(name)
@@ -127,7 +126,7 @@ def test_files_of_trained_weights_have_no_more_than_the_estimated_bits(name):
     assert_file_is_prediction(frozen, pixels, "constriction")
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", registry.PRIORS)
 def test_files_of_kodak_have_the_estimated_bits_within_half_a_percent(name, kodak):
     pixels = images.read_image(kodak[0])[0][:384]
     assert 0.995 < relative_bits(trained(name), pixels) < 1.005

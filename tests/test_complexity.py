@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from codec_lib import datasets, tables
+from codec_lib import datasets, registry, tables
 from codec_lib.evaluation import complexity
 from codec_lib.networks import models
 from codec_lib.networks.models import Preset
+from codec_lib.networks.priors.joint import JointAutoregressive
 
 SEED = {row["model"]: row for row in tables.read_csv(datasets.ROOT / "data" / "seed_complexity.csv")}
 CHECKERBOARD_RUNS_ITS_ENTROPY_PARAMETERS_TWICE = 1536 * (768 * 640 + 640 * 512 + 512 * 384)
@@ -14,10 +15,10 @@ CHECKERBOARD_RUNS_ITS_ENTROPY_PARAMETERS_TWICE = 1536 * (768 * 640 + 640 * 512 +
 
 @pytest.fixture(scope="module")
 def counted() -> dict[str, dict[str, int]]:
-    return {name: complexity.count(models.make(name, "paper", 0.0067)) for name in models.MODELS}
+    return {name: complexity.count(models.make(name, "paper", 0.0067)) for name in registry.PRIORS}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", registry.PRIORS)
 def test_counted_like_the_seed_the_sizes_are_the_seeds(counted, name):
     assert counted[name]["thop_params"] / 1e6 == pytest.approx(SEED[name]["params_millions"], abs=5e-4)
     macs = counted[name]["thop_macs"]
@@ -63,7 +64,7 @@ def test_the_parts_are_the_whole(counted):
 
 
 def test_work_grows_with_the_tiles_of_64_pixels():
-    model = models.JointAutoregressive(Preset("compact", 16, 12, (8, 16), 1))
+    model = JointAutoregressive(Preset("compact", 16, 12, (8, 16), 1))
     one, six = complexity.count(model, 64, 64), complexity.count(model, 65, 192)
     assert six["macs"] == 6 * one["macs"]
     assert six["params"] == one["params"]

@@ -17,7 +17,7 @@ from conftest import is_a_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec_lib import limits
+from codec_lib import limits, registry
 from codec_lib.codecs import autoencoder_codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import (
@@ -25,7 +25,6 @@ from codec_lib.coding.container import (
     EXIF,
     ICC,
     MAX_CHUNKS,
-    MODEL_IDS,
     SIGNATURE,
     VERSION,
     Container,
@@ -38,7 +37,6 @@ from codec_lib.coding.container import (
     unpack,
 )
 from codec_lib.errors import CodecError, Corrupt, Desynchronised, TooLarge, Truncated, Unsupported
-from codec_lib.networks import autoencoders, models
 
 SYMBOLS = np.arange(-3, 9, dtype=np.int32)
 PLAIN = seal(Container("factorized", 2400, "torchac", bytes(range(8)), 37, 300, (b"abcde", b"\0\1")), SYMBOLS)
@@ -61,7 +59,7 @@ def changed(at: int, value: bytes, data: bytes | None = None) -> bytes:
 chunk_types = st.from_regex("[a-z][A-Za-z]{3}", fullmatch=True)
 containers = st.builds(
     Container,
-    st.sampled_from(list(MODEL_IDS)),
+    st.sampled_from(list(registry.models())),
     st.integers(0, 2**16 - 1),
     st.sampled_from(list(CODER_IDS)),
     st.binary(min_size=8, max_size=8),
@@ -118,13 +116,12 @@ def test_the_layout_is_the_documented_one():
 
 
 def test_numbers_of_models_and_coders_never_change():
-    assert MODEL_IDS == {
+    assert {name: entry.number for name, entry in registry.models().items()} == {
         "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4, "ae-maxpool": 16, "ae-strided": 17,
         "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
     }  # fmt: skip
     assert CODER_IDS == {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
     assert set(CODER_IDS) == {*range_coding.CODERS, *autoencoder_codec.CODERS}
-    assert set(MODEL_IDS) == {*models.MODELS, *autoencoders.AUTOENCODERS}
 
 
 def test_version_1_is_read_and_not_written():

@@ -10,26 +10,26 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from codec_lib.codecs import exact
-from codec_lib.codecs.exact import (
+from codec_lib.coding import integer_networks
+from codec_lib.coding.integer_networks import (
     LIMIT,
     Affine,
-    ChannelPrior,
     Convolution,
-    GaussianPrior,
     Upsampling,
     from_grid,
     plus,
     to_grid,
 )
-from codec_lib.coding.order import CHECKERBOARD, RASTER, WAVEFRONT, Order, walk
+from codec_lib.coding.order import CHECKERBOARD, RASTER, WAVEFRONT, Order
 from codec_lib.errors import BadData
 from codec_lib.networks import models
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
+from codec_lib.networks.priors.base import ExactPrior, Group, Prior
+from codec_lib.networks.priors.conditional import table_of
 
 GAUSSIAN = ["hyperprior", "joint", "checkerboard"]
 M = 12  # of the tiny preset
-HALF = 1 << (exact.WEIGHT_BITS - 1)
+HALF = 1 << (integer_networks.WEIGHT_BITS - 1)
 
 
 def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -41,13 +41,13 @@ def grid(*shape: int, scale: float = 4.0) -> Tensor:
     return torch.round(1024 * random(*shape, scale=scale).double())
 
 
-def integers(weights: Tensor, bits: int = exact.WEIGHT_BITS) -> np.ndarray:
+def integers(weights: Tensor, bits: int = integer_networks.WEIGHT_BITS) -> np.ndarray:
     return np.round(weights.detach().double().numpy() * 2**bits).astype(np.int64)
 
 
 def shifted(total: np.ndarray) -> np.ndarray:
     """Add half, shift, clamp, in int64."""
-    return np.clip((total + HALF) >> exact.WEIGHT_BITS, -int(LIMIT), int(LIMIT))
+    return np.clip((total + HALF) >> integer_networks.WEIGHT_BITS, -int(LIMIT), int(LIMIT))
 
 
 def assert_is(v: Tensor, expected: np.ndarray):
@@ -144,7 +144,7 @@ LAYERS = {
 }
 
 
-def frozen(layer: nn.Module) -> exact.Layer:
+def frozen(layer: nn.Module) -> integer_networks.Layer:
     if isinstance(layer, nn.Linear):
         return Affine(layer.weight, layer.bias)
     return Convolution(layer) if isinstance(layer, nn.Conv2d) else Upsampling(layer)
@@ -214,7 +214,7 @@ def test_weights_that_would_not_be_exact_are_refused(kind):
 # --- priors -----------------------------------------------------------------------------------
 
 
-def made(name: str) -> models.Model:
+def made(name: str) -> Prior:
     """A tiny model with a prior of random weights, whose means and scales vary widely."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -234,7 +234,7 @@ def side(h: int, w: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (5, 7), (8, 12), (3, 10)])
 def test_the_exact_prior_is_nearly_the_float_one(name, h, w):
     model, z = made(name), side(h, w)
-    prior = GaussianPrior(model)
+    prior = model.exact()
     around = torch.round(random(h * w, len(model.order.offsets()), M, scale=5))
     psi = model.side_information(z.float()[None], torch.empty(1, M, h, w)).flatten(2).transpose(1, 2)
     mean, log2_scale = (t[0].double() for t in model.predict(psi, around[None]))
@@ -255,7 +255,7 @@ def test_the_exact_prior_is_nearly_the_float_one(name, h, w):
 def test_nothing_that_reorders_sums_changes_a_prior(name):
     model, h, w = made(name), 6, 9
     z, around = side(h, w), grid(h * w, len(model.order.offsets()), M, scale=5)
-    prior = GaussianPrior(model)
+    prior = model.exact()
     psi = prior.side_information(z, h, w)
     kept = psi.clone(), around.clone()
     mean, index = prior.predict(psi, around)
@@ -271,22 +271,24 @@ def test_nothing_that_reorders_sums_changes_a_prior(name):
     assert all(map(torch.equal, prior.predict(psi, laid_out), (mean, index)))
 
 
-def walked(prior: GaussianPrior, order: Order, z: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def walked(prior: ExactPrior, order: Order, z: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and table of every symbol, and y_hat, (M, h, w) each."""
     _, h, w = symbols.shape
     psi, rows = prior.side_information(z, h, w), symbols.flatten(1).T
     means, tables = torch.empty(M, h * w, dtype=torch.float64), torch.empty(M, h * w, dtype=torch.int64)
 
-    def visit(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+    def visit(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+        positions, _ = group
         means[:, positions], tables[:, positions] = mean.T, index.T
-        return plus(mean, rows[positions])[None]
+        return plus(mean, rows[group])
 
-    y_hat = walk(order, symbols[None], lambda p, around: prior.predict(psi[p], around[0]), visit)[0]
+    prior.order = order
+    y_hat = prior.walk(psi, h, w, visit)[0]
     return means.view(M, h, w), tables.view(M, h, w), y_hat
 
 
 def test_the_wavefront_chooses_the_tables_of_raster_order():
-    prior, symbols = GaussianPrior(made("joint")), torch.round(random(M, 7, 9, scale=3)).double()
+    prior, symbols = made("joint").exact(), torch.round(random(M, 7, 9, scale=3)).double()
     raster, wavefront = (walked(prior, order, side(7, 9), symbols) for order in (RASTER, WAVEFRONT))
     assert all(map(torch.equal, raster, wavefront))
     assert not torch.equal(wavefront[2], to_grid(symbols))
@@ -295,7 +297,7 @@ def test_the_wavefront_chooses_the_tables_of_raster_order():
 @pytest.mark.parametrize(("name", "order"), [("joint", WAVEFRONT), ("checkerboard", CHECKERBOARD)])
 def test_a_symbol_changes_no_earlier_table_or_mean(name, order):
     h, w = 6, 7
-    prior, symbols = GaussianPrior(made(name)), torch.round(random(M, h, w, scale=3)).double()
+    prior, symbols = made(name).exact(), torch.round(random(M, h, w, scale=3)).double()
     times, before = order.times(h, w), walked(prior, order, side(h, w), symbols)
     for y, x in itertools.product(range(h), range(w)):
         other = symbols.clone()
@@ -312,24 +314,24 @@ def test_a_symbol_changes_no_earlier_table_or_mean(name, order):
 def test_a_scale_gets_the_nearest_table():
     v = torch.arange(-5 * 1024, 9 * 1024).double()
     log2_scale, kept = from_grid(v), v.clone()
-    index = exact._table(v)
+    index = table_of(v)
     assert torch.equal(v, kept)
     scales = LOG2_SCALE_MIN + torch.arange(SCALES) / SCALES_PER_OCTAVE
     distance = (log2_scale[:, None] - scales).abs()
     assert torch.equal(distance.gather(1, index[:, None]).squeeze(), distance.min(1).values)
     assert (index.diff() >= 0).all() and index.unique().tolist() == list(range(SCALES))
-    assert exact._table(torch.tensor([-LIMIT, LIMIT])).tolist() == [0, SCALES - 1]
+    assert table_of(torch.tensor([-LIMIT, LIMIT])).tolist() == [0, SCALES - 1]
 
 
 def test_bits_are_those_of_the_tables_gaussians():
     """The symbols stay within 3.5 deviations: farther out an escape is cheaper."""
-    prior = GaussianPrior(made("hyperprior"))
+    prior = made("hyperprior").exact()
     index = torch.arange(SCALES)[:, None].expand(-1, 3)
     scale = 2.0 ** (-3 + index.double() / 16)
     symbols = torch.round((random(SCALES, 3, scale=2) * scale).clamp(-3 * scale, 3 * scale))
     a, b = ((symbols.abs() + half) / scale for half in (-0.5, 0.5))
     expected = -np.log2(ndtr(-a.numpy()) - ndtr(-b.numpy())).sum()
-    assert prior.bits(symbols, index) == pytest.approx(expected, rel=1e-6)
+    assert prior.bits(symbols, index).sum().item() == pytest.approx(expected, rel=1e-6)
 
 
 @torch.no_grad()
@@ -340,11 +342,11 @@ def test_psi_and_context_together_must_be_exact():
     for part in (slice(0, half), slice(half, None)):
         first.weight[:, part] *= 2500 / first.weight[:, part].abs().flatten(1).sum(1).max()
     with pytest.raises(BadData, match="too large"):
-        GaussianPrior(model)
+        model.exact()
     both = first.weight.clone()
     for part in (slice(0, half), slice(half, None)):  # either alone is small enough
         first.weight[:, part] = 0
-        GaussianPrior(model)
+        model.exact()
         first.weight.copy_(both)
 
 
@@ -352,19 +354,16 @@ def test_psi_and_context_together_must_be_exact():
 def test_the_channels_prior_has_a_table_for_each_channel():
     model = models.make("factorized", "tiny", 0.025)
     model.density_y.initialise(torch.linspace(1, 9, M))
-    prior = exact.freeze(model)
-    assert isinstance(prior, ChannelPrior)
+    prior = model.exact()
     psi = prior.side_information(None, 3, 5)
     assert psi.shape == (15, 0)
-    mean, index = prior.predict(psi[:4], torch.empty(4, 0, M))
-    assert mean.shape == (4, M) and mean.dtype == torch.float64 and not mean.any()
-    assert index.dtype == torch.int64 and index.tolist() == [list(range(M))] * 4
+    groups = []
+    prior.walk(psi, 3, 5, lambda *of_group: groups.append(of_group) or of_group[1])
+    (((positions, _), mean, index),) = groups
+    assert positions.tolist() == list(range(15))
+    assert mean.shape == (15, M) and mean.dtype == torch.float64 and not mean.any()
+    assert index.dtype == torch.int64 and index.tolist() == [list(range(M))] * 15
     symbols = torch.round(random(15, M, scale=3))
     expected = -model.density_y.double().log_prob(symbols.double().T).sum().item() / math.log(2)
     model.density_y.float()
-    assert prior.bits(symbols.double(), index[:1].expand(15, -1)) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", GAUSSIAN)
-def test_freezing_takes_the_prior_that_fits(name):
-    assert isinstance(exact.freeze(made(name)), GaussianPrior)
+    assert prior.bits(symbols.double(), index).sum().item() == pytest.approx(expected, rel=1e-4)

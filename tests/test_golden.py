@@ -10,7 +10,7 @@ from codec_lib import images
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.container import VERSION, unpack
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
-from codec_lib.networks.models import MODELS
+from codec_lib.registry import PRIORS
 from codec_lib.weights import weight_files
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -80,10 +80,10 @@ def symbols_of(model: str, name: str) -> Symbols:
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Codec]:
-    return {model: weight_files.read(folder_of(model) / "tiny.safetensors") for model in MODELS}
+    return {model: weight_files.read(folder_of(model) / "tiny.safetensors") for model in PRIORS}
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PRIORS)
 def test_the_golden_weights_have_the_digest_in_the_files(golden, model):
     for version in VERSIONS:
         assert golden[model].digest[:8] == unpack(file_of(model, "photo", "constriction", version)).weights
@@ -116,7 +116,7 @@ def test_files_decode_to_their_symbols(golden, name, model, coder, version):
         np.testing.assert_array_equal(symbols[stream], expected[stream])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PRIORS)
 def test_outliers_are_far_out(model):
     values = np.concatenate([v.ravel() for v in symbols_of(model, "outliers").values()])
     assert {-(2**31), -(2**30), -30_000, 30_000, 2**30, 2**31 - 1} <= set(values.tolist())
@@ -156,7 +156,7 @@ def test_pixels_stay_within_one_grey_level(golden, model, coder):
     assert (decoded == expected).mean() > 0.99
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", PRIORS)
 def test_the_symbols_are_those_of_the_photograph(golden, model):
     """Up to ties that another machine's g_a may break otherwise."""
     pixels, _ = images.read_image(GOLDEN / "photo.png")

@@ -10,19 +10,22 @@ from torch import Tensor
 from codec_lib import datasets
 from codec_lib.networks import models
 from codec_lib.networks.densities import LOG2_SCALE_MAX, LOG2_SCALE_MIN, gaussian_log_prob
-from codec_lib.networks.models import FactorizedPrior, Prediction
+from codec_lib.networks.models import Prediction
+from codec_lib.networks.priors.base import Prior
+from codec_lib.networks.priors.factorized import FactorizedPrior
+from codec_lib.networks.priors.hyperprior import ScaleHyperprior
 from codec_lib.training import initialisation
 
 CONDITIONAL = ["hyperprior", "joint", "checkerboard"]
 
 
 @torch.no_grad()
-def predict(model: models.Model, x: Tensor) -> Prediction:
+def predict(model: Prior, x: Tensor) -> Prediction:
     return model.eval()(x)
 
 
 @torch.no_grad()
-def moved(model: models.Model, spread: float) -> models.Model:
+def moved(model: Prior, spread: float) -> Prior:
     """A copy with all parameters of the prior moved, so that nothing is left at zero."""
     model, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
     for name, p in model.named_parameters():
@@ -37,7 +40,7 @@ def shaped(tiny_model) -> FactorizedPrior:
     return moved(tiny_model, 0.5)
 
 
-def seeded(name: str, x: Tensor, lmbda: float = 0.025) -> models.Model:
+def seeded(name: str, x: Tensor, lmbda: float = 0.025) -> Prior:
     """A fresh tiny model started on x."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -99,7 +102,7 @@ def photographs() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def started(photographs) -> dict[str, models.Model]:
+def started(photographs) -> dict[str, Prior]:
     """Each conditional model, fresh."""
     return {name: seeded(name, photographs) for name in CONDITIONAL}
 
@@ -265,7 +268,7 @@ def test_a_prior_cannot_start_afresh_without_photographs(tiny_model):
 def test_the_papers_transforms_are_carried_to_a_hyperprior_that_starts_afresh(crops):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        source, model = (m(models.Preset("paper", 8, 12)) for m in (FactorizedPrior, models.ScaleHyperprior))
+        source, model = (m(models.Preset("paper", 8, 12)) for m in (FactorizedPrior, ScaleHyperprior))
         initialisation.carry_over(model, source, 0.05, 0.0125, crops)
     with torch.no_grad():
         torch.testing.assert_close(model.g_a(crops), 2 * source.g_a(crops), rtol=1e-4, atol=1e-5)

@@ -35,7 +35,7 @@ def own(module: str) -> set[str]:
 
 
 def folder(module: str) -> str:
-    return module.rpartition(".")[0] if "." in module else ""
+    return module.partition(".")[0] if "." in module else ""
 
 
 def test_every_module_lies_in_a_known_folder():

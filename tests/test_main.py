@@ -18,11 +18,11 @@ from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import __main__ as command_line
-from codec_lib import datasets, files, images
+from codec_lib import datasets, files, images, registry
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
-from codec_lib.networks import autoencoders, models
+from codec_lib.networks import models
 from codec_lib.places import ROOT
 from codec_lib.training import initialisation
 from codec_lib.weights import weight_files
@@ -414,8 +414,8 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_what_help_knows_without_importing_is_right():
-    assert tuple(models.MODELS) == command_line.MODELS
-    assert tuple(autoencoders.AUTOENCODERS) == command_line.AUTOENCODERS
+    assert tuple(registry.PRIORS) == command_line.MODELS
+    assert tuple(registry.AUTOENCODERS) == command_line.AUTOENCODERS
     assert tuple(range_coding.CODERS) == command_line.CODERS
     assert autoencoder_codec.CODERS[:2] == command_line.LOSSLESS
     assert weight_files.WEIGHTS == command_line.WEIGHTS

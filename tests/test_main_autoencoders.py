@@ -15,7 +15,8 @@ from PIL import Image
 from codec_lib import datasets, files, images, tables
 from codec_lib.__main__ import LOSSLESS
 from codec_lib.coding.container import Container, pack, unpack
-from codec_lib.networks.autoencoders import AUTOENCODERS, ResNet18
+from codec_lib.networks.autoencoders import ResNet18
+from codec_lib.registry import AUTOENCODERS
 from codec_lib.training.runs import Settings, make_model
 from codec_lib.weights import weight_files
 

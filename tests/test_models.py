@@ -9,9 +9,12 @@ import torch
 from scipy.special import log_ndtr
 from torch import Tensor
 
+from codec_lib import rates, registry
 from codec_lib.errors import CodecError, Unsupported
 from codec_lib.networks import models
-from codec_lib.networks.models import FactorizedPrior, Prediction
+from codec_lib.networks.models import Prediction
+from codec_lib.networks.priors.base import Prior
+from codec_lib.networks.priors.factorized import FactorizedPrior
 from codec_lib.training import initialisation
 
 
@@ -218,7 +221,7 @@ def test_gradients_are_finite_for_any_picture(shaped):
 
 
 @pytest.fixture(params=["hyperprior", "joint", "checkerboard"])
-def conditional(request, tiny_models) -> models.Model:
+def conditional(request, tiny_models) -> Prior:
     """A copy of each such model in float64, its prior moved so that z and the context matter everywhere."""
     model = copy.deepcopy(tiny_models[request.param]).double()
     generator = torch.Generator().manual_seed(0)
@@ -233,7 +236,7 @@ def latent(h: int = 5, w: int = 7, seed: int = 0) -> Tensor:
     return 4 * torch.randn(2, 12, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def context_of(model: models.Model, known: np.ndarray, y: int, x: int) -> np.ndarray:
+def context_of(model: Prior, known: np.ndarray, y: int, x: int) -> np.ndarray:
     """The masked convolution at one position of `known` (B, M, h, w) with zeros beyond it: (B, 2 P)."""
     weight, bias = (p.detach().numpy() for p in (model.context.weight, model.context.bias))
     total = np.tile(bias, (len(known), 1))
@@ -243,7 +246,7 @@ def context_of(model: models.Model, known: np.ndarray, y: int, x: int) -> np.nda
     return total
 
 
-def parameters_at(model: models.Model, psi: np.ndarray, known: np.ndarray, y: int, x: int) -> tuple:
+def parameters_at(model: Prior, psi: np.ndarray, known: np.ndarray, y: int, x: int) -> tuple:
     """Mean and log2 of the scale at one position, (B, M) each, by the papers' formulas."""
     if model.name == "hyperprior":
         return np.zeros_like(psi[:, :, y, x]), psi[:, :, y, x]
@@ -267,12 +270,12 @@ def gaussian_bits(residual: np.ndarray, log2_scale: np.ndarray) -> np.ndarray:
     return -(upper + np.log1p(-np.exp(lower - upper))) / math.log(2)
 
 
-def bits_of_z(model: models.Model, z: Tensor) -> list[float]:
+def bits_of_z(model: Prior, z: Tensor) -> list[float]:
     log_p = model.density_z.log_prob(z.transpose(0, 1).flatten(1)).view(16, len(z), -1)
     return (-log_p.sum((0, 2)) / math.log(2)).tolist()
 
 
-def z_and_psi(model: models.Model, y: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+def z_and_psi(model: Prior, y: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
     z = torch.round(model.h_a(model.side_input(y)))
     return z, model.h_s(z)[:, :, :h, :w]
 
@@ -425,7 +428,7 @@ def test_what_h_a_sees_of_y():
         ("checkerboard", y / 2, torch.cat([t, t * y.sign()], 1)),
     ]:
         for size, expected in ((models.Preset("paper", 8, 12), paper), (models.preset("tiny", 0.025), compact)):
-            model = models.MODELS[name](size)
+            model = registry.PRIORS[name].load()(size)
             model.inv_scale.fill_(0.5)
             torch.testing.assert_close(model.side_input(latent_), expected)
             assert model.h_a(expected).shape == (2, size.N, 2, 2)
@@ -463,11 +466,11 @@ def test_sizes_are_those_of_the_papers_and_wider_at_the_two_high_rates(name, lmb
 
 
 def test_rate_points_are_those_of_the_fourth_seed():
-    assert models.LMBDAS == (0.0067, 0.013, 0.025, 0.0483)
+    assert rates.LMBDAS == (0.0067, 0.013, 0.025, 0.0483)
 
 
 def test_tiny_is_tiny_and_the_same_at_every_rate():
-    assert len({models.preset("tiny", lmbda) for lmbda in models.LMBDAS}) == 1
+    assert len({models.preset("tiny", lmbda) for lmbda in rates.LMBDAS}) == 1
     assert sum(p.numel() for p in models.make("factorized", "tiny", 0.013).parameters()) < 50_000
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codec_lib import images
-from codec_lib.codecs import exact
+from codec_lib import images, registry
 from codec_lib.codecs.codec import Codec, Symbols, freeze
+from codec_lib.coding import integer_networks
 from codec_lib.coding.container import unpack
 from codec_lib.networks import models
 from codec_lib.weights import weight_files
@@ -73,7 +73,7 @@ def random_picture(height: int, width: int, rng: np.random.Generator) -> np.ndar
 sides = st.integers(1, 90) | st.integers(1, 255)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", registry.PRIORS)
 @given(sides | st.just(257), sides, st.integers(0, SEEDS - 1), st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=250)
 def test_whatever_is_written_is_read(name, height, width, seed, case, picture):
@@ -122,7 +122,7 @@ def test_all_that_is_summed_is_integers(name):
     """A float64 that is none would hardly ever show: it takes a sum that rounds otherwise just at a step."""
     prior = random_codecs(name, SEEDS - 1)[0].prior
     parts = [part for value in vars(prior).values() for part in (value if isinstance(value, list) else [value])]
-    parts = [part.taps if isinstance(part, exact.Convolution) else part for part in parts]
+    parts = [part.taps if isinstance(part, integer_networks.Convolution) else part for part in parts]
     tensors = [getattr(part, name) for part in parts for name in ("weight", "bias") if hasattr(part, name)]
     assert len(tensors) >= 6
     for tensor in tensors:
@@ -151,7 +151,7 @@ def floats_differ(rows: list[dict]) -> bool:
 
 def test_other_processes_read_the_same_symbols(weights, photo, tmp_path):
     Image.fromarray(photo[:83, :101]).save(tmp_path / "photo.png")
-    paths = {name: weight_files.path_of(name, "tiny", 3, weights) for name in models.MODELS}
+    paths = {name: weight_files.path_of(name, "tiny", 3, weights) for name in registry.PRIORS}
     jobs = [Job(str(paths[m]), str(tmp_path / "photo.png"), str(tmp_path / f"{m}-{c}.cbk"), c) for m, c in PAIRS]
     rows = check(jobs, [WRITER], READERS)
     assert_no_mismatch(rows, len(PAIRS), READERS)
@@ -163,7 +163,7 @@ def test_other_processes_read_the_same_symbols_of_kodak(kodak, tmp_path):
     pixels = images.read_image(kodak[22])[0][:192, 200:456]
     Image.fromarray(pixels).save(tmp_path / "kodak.png")
     jobs = []
-    for name in models.MODELS:
+    for name in registry.PRIORS:
         there = [q for q in range(1, 5) if weight_files.path_of(name, "compact", q).is_file()]
         for quality in there[-1:]:
             path = weight_files.path_of(name, "compact", quality)

@@ -12,11 +12,10 @@ from commands import SENTENCE
 from PIL import Image
 
 import codec_lib
-from codec_lib import datasets
+from codec_lib import datasets, registry
 from codec_lib.codecs import codec
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation
-from codec_lib.networks import models
 from codec_lib.training import initialisation, publishing
 from codec_lib.training.runs import Run, Settings
 from codec_lib.training.training import train
@@ -30,7 +29,7 @@ KEYS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=models.MODELS)
+@pytest.fixture(scope="module", params=registry.PRIORS)
 def run(request, tmp_path_factory, photo) -> Run:
     """A finished run of two steps, of each model."""
     folder = tmp_path_factory.mktemp("pictures")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import codec_lib
+from codec_lib import rates, registry
 from codec_lib.codecs import codec, weight_rounding
 from codec_lib.codecs.codec import Codec, freeze
 from codec_lib.coding.container import pack, unpack
@@ -115,7 +116,7 @@ def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
         card = publishing.read_card(model, preset, quality)
         assert (card["name"], card["model"], card["preset"]) == (path.stem, model, preset)
         if isinstance(frozen, Codec):
-            assert card["lmbda"] == frozen.lmbda == models.LMBDAS[quality - 1]
+            assert card["lmbda"] == frozen.lmbda == rates.LMBDAS[quality - 1]
         else:
             assert card["bits"] == frozen.quality == quality
         assert card["digest"] == frozen.digest.hex()
@@ -308,7 +309,7 @@ def test_weights_cut_off_are_refused(saved, tmp_path):
         assert is_a_sentence(caught.value)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", registry.PRIORS)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=25)
 def test_a_flipped_bit_in_weights_is_refused_or_moves_the_digest(
@@ -496,7 +497,7 @@ def two_presets(tiny_codecs, monkeypatch, tmp_path) -> list[Codec]:
     monkeypatch.setattr(models, "preset", lambda *_: sizes)
     other = copy.deepcopy(tiny_codecs[0].network)
     other.g_s.mixes[2].linear.bias.add_(0.1)
-    codecs = [freeze(other, "compact", models.LMBDAS[0]), tiny_codecs[0]]
+    codecs = [freeze(other, "compact", rates.LMBDAS[0]), tiny_codecs[0]]
     for c in codecs:
         save(c, path_of("factorized", c.preset, 1, tmp_path))
     return codecs
@@ -505,7 +506,7 @@ def two_presets(tiny_codecs, monkeypatch, tmp_path) -> list[Codec]:
 def test_the_digest_tells_between_presets(two_presets, tmp_path, photo):
     for expected in two_presets:
         assert load_for(unpack(expected.encode(photo)), tmp_path).digest == expected.digest
-    assert load("factorized", 1, folder=tmp_path).digest == two_presets[0].digest  # the first of PRESETS
+    assert load("factorized", 1, folder=tmp_path).digest == two_presets[0].digest  # the first of the presets
     assert load("factorized", 1, "tiny", tmp_path).digest == two_presets[1].digest
 
 

@@ -7,14 +7,13 @@ but its author's.
 from collections.abc import Callable
 from pathlib import Path
 
-from codec_lib import tables
+from codec_lib import registry, tables
 from codec_lib.files import write_bytes
-from codec_lib.networks import models
 from codec_lib.places import ROOT
 
 README, FIGURES = ROOT / "README.md", ROOT / "figures"
 CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL")
-REPORT = {name: "joint" if name == "checkerboard" else name for name in models.MODELS}
+REPORT = {name: "joint" if name == "checkerboard" else name for name in registry.PRIORS}
 """Model -> which of the report's stands beside it: it has no curve of a checkerboard."""
 COMPRESSAI = {
     "factorized": "bmshj2018-factorized", "hyperprior": "bmshj2018-hyperprior", "joint": "mbt2018",

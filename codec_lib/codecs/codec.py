@@ -3,8 +3,8 @@
 From pixels to bytes and back:
 
     pixels --images.pad--g_a-- y --h_a--quantization.round_to-- z        (a factorized prior has no z)
-    z, y --walk: exact.predict, round_to, range_coding.Writer-- streams --container.pack-- bytes
-    bytes --container.unpack-- streams --walk: exact.predict, range_coding.Reader-- y_hat
+    z, y --walk: exact prediction, round_to, range_coding.Writer-- streams --container.pack-- bytes
+    bytes --container.unpack-- streams --walk: exact prediction, range_coding.Reader-- y_hat
     y_hat --g_s--images.crop-- pixels
 """
 
@@ -19,18 +19,18 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import images, limits
-from codec_lib.codecs import exact
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
-from codec_lib.coding import order
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
+from codec_lib.coding.integer_networks import from_grid, plus
+from codec_lib.coding.order import Order
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.errors import BadData, Corrupt, Unsupported
-from codec_lib.networks import models
-from codec_lib.networks.densities import frozen_tables, gaussian_tables
+from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
+from codec_lib.rates import quality_of
 
-Code = Callable[[Tensor, Tensor, Tensor], Tensor]
-Choose = Callable[[Tensor, Tensor], Tensor]
+Code = Callable[[Group, Tensor, Tensor], Tensor]
+Choose = Callable[[Group, Tensor], Tensor]
 Symbols = dict[str, np.ndarray]
 """Stream -> int32 (channels, height, width): y, and before it z where the model has one."""
 
@@ -49,8 +49,8 @@ class Codec:
         digest: SHA-256 of weights and tables, 32 bytes.
     """
 
-    network: models.Model
-    prior: exact.ChannelPrior | exact.GaussianPrior
+    network: Prior
+    prior: ExactPrior
     tables: dict[str, Tables]
     preset: str
     lmbda: float
@@ -65,7 +65,7 @@ class Codec:
     @property
     def quality(self) -> int:
         """The rate point, 1 to 4, nearest to its lmbda."""
-        return models.quality_of(self.lmbda)
+        return quality_of(self.lmbda)
 
     @property
     def rate_point(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ class Codec:
         """The entropy coders that it can use, the default first."""
         return tuple(name for name in CODERS if name != "torchac" or not self.network.order.many)
 
-    def with_order(self, other: order.Order) -> "Codec":
+    def with_order(self, other: Order) -> "Codec":
         """The same weights and tables, with y coded in another order of the same context.
 
         Only it decodes its files: the symbols are the same, but not their sequence.
@@ -87,9 +87,9 @@ class Codec:
         """
         if other.mask != self.network.order.mask:
             raise Unsupported(f"The {self.model} model was trained with another context than that of {other.name}.")
-        network = copy.copy(self.network)
-        network.order = other
-        return replace(self, network=network)
+        network, prior = copy.copy(self.network), copy.copy(self.prior)
+        network.order = prior.order = other
+        return replace(self, network=network, prior=prior)
 
     def encode(self, image: Image.Image | np.ndarray, coder: str = "constriction") -> bytes:
         """A picture as the bytes of a `.cbk` file.
@@ -123,7 +123,7 @@ class Codec:
         """The symbols of a picture, uint8 (H, W, 3)."""
         y, z = self.latents(pixels)
         choose = self._rounding(y)
-        symbols, _ = self.walk(z, *y.shape[1:], lambda positions, mean, index: choose(positions, mean))
+        symbols, _ = self.walk(z, *y.shape[1:], lambda group, mean, index: choose(group, mean))
         return symbols
 
     def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
@@ -132,7 +132,7 @@ class Codec:
         if shapes != self._shapes(height, width):
             raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
         rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
-        return self._write(symbols.get("z"), lambda positions, mean: rows[positions], height, width, coder)
+        return self._write(symbols.get("z"), lambda group, mean: rows[group], height, width, coder)
 
     def read_symbols(self, container: Container) -> Symbols:
         """The symbols of a file, checked; raises as `decode` does."""
@@ -147,15 +147,16 @@ class Codec:
         y, z = self.latents(pixels)
         choose, bits = self._rounding(y), []
 
-        def estimate(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-            symbols = choose(positions, mean)
-            bits.append(self.prior.bits(symbols, index))
+        def estimate(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+            symbols = choose(group, mean)
+            bits.append(float(self.prior.bits(symbols, index).sum()))
             return symbols
 
         with torch.inference_mode():
             _, y_hat = self.walk(z, *y.shape[1:], estimate)
             if z is not None:
-                bits.append(self.network.bits_z(torch.from_numpy(z).float()[None].to(self._device())).item())
+                z = torch.from_numpy(z).float()[None].to(self._device())
+                bits.append(self.network.bits_z(z).item())
         return self.synthesise(y_hat, *pixels.shape[:2]), sum(bits)
 
     # --- pixels <-> latents ---
@@ -166,10 +167,9 @@ class Codec:
         x = images.pad(images.to_tensor(pixels), self.network.downscale)
         with torch.inference_mode():
             y = self.network.g_a(x.to(self._device(), memory_format=torch.channels_last)).float()
-            z = None
-            if "z" in self.tables:
-                z = round_to(self.network.h_a(self.network.side_input(y)))[0][0]
-                z = self._checked(z.cpu()).numpy().astype(np.int32)
+            z = self.network.side_latent(y)
+            if z is not None:
+                z = self._checked(round_to(z)[0][0].cpu()).numpy().astype(np.int32)
         return y[0].cpu().double(), z
 
     def synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
@@ -185,8 +185,7 @@ class Codec:
     def _shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int]]:
         """(channels, height, width) of each stream of a picture's file."""
         h, w = -(-height // self.network.downscale), -(-width // self.network.downscale)
-        of_all = {"z": (self.network.size.N, -(-h // 4), -(-w // 4)), "y": (self.network.size.M, h, w)}
-        return {stream: of_all[stream] for stream in self.tables}
+        return self.network.shapes(h, w)
 
     # --- latents <-> bytes ---
 
@@ -195,8 +194,8 @@ class Codec:
 
         Args:
             z: the symbols of z, if the model has one.
-            code: `code(positions, mean, index)` gives the symbols there, float64 (n, M); mean likewise,
-                index the table of each, int64.
+            code: `code(group, mean, index)` gives the symbols there, float64 (n, m), of n positions and m channels;
+                mean likewise, index the table of each, int64. A group is an index into the latent (h w, M).
 
         Returns:
             All symbols, and y_hat, float64 (1, M, h, w).
@@ -204,22 +203,18 @@ class Codec:
         psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
         symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
 
-        def predict(positions: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-            return self.prior.predict(psi[positions], around[0])
+        def visit(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+            values = code(group, from_grid(mean), index)
+            symbols[group] = values.to(torch.int32)
+            return plus(mean, values)
 
-        def visit(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-            values = code(positions, exact.from_grid(mean), index)
-            symbols[positions] = values.to(torch.int32)
-            return exact.plus(mean, values)[None]
-
-        like = torch.empty(1, self.network.size.M, h, w, dtype=torch.float64)
-        y_hat = order.walk(self.network.order, like, predict, visit)
+        y_hat = self.prior.walk(psi, h, w, visit)
         y = symbols.T.reshape(-1, h, w).numpy()
-        return ({} if z is None else {"z": z}) | {"y": y}, exact.from_grid(y_hat)
+        return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat)
 
     def _rounding(self, y: Tensor) -> Choose:
         rows = y.flatten(1).T
-        return lambda positions, mean: self._checked(round_to(rows[positions], mean)[0])
+        return lambda group, mean: self._checked(round_to(rows[group], mean)[0])
 
     def _checked(self, symbols: Tensor) -> Tensor:
         if not (symbols.abs() < 2**31).all():  # not a number, either
@@ -235,8 +230,8 @@ class Codec:
             streams.append(writer.finish())
         writer = Writer(self.tables["y"], coder)
 
-        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-            values = choose(positions, mean)
+        def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+            values = choose(group, mean)
             writer.put(_flat(values).astype(np.int32), _flat(index))
             return values
 
@@ -256,7 +251,7 @@ class Codec:
             reader.finish()
         reader = Reader(self.tables["y"], container.coder, streams["y"])
 
-        def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
+        def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
             values = reader.get(_flat(index)).reshape(index.shape[::-1])
             return torch.from_numpy(values.T.astype(np.float64))
 
@@ -293,7 +288,7 @@ class Codec:
 
 
 def _flat(rows: Tensor) -> np.ndarray:
-    """(n, M) -> (M n): channel after channel, as the streams have them."""
+    """(n, m) -> (m n): channel after channel, as the streams have them."""
     return rows.T.numpy().ravel()
 
 
@@ -301,7 +296,7 @@ def _channel_index(shape: tuple[int, int, int]) -> np.ndarray:
     return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
 
 
-def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
+def freeze(model: Prior, preset: str, lmbda: float) -> Codec:
     """Turn a trained model into a codec: weights rounded to what is stored, integer tables made.
 
     Raises:
@@ -309,16 +304,10 @@ def freeze(model: models.Model, preset: str, lmbda: float) -> Codec:
     """
     stored = round_weights(model)
     network = restore(type(model)(model.size), stored)
-    if isinstance(network, models.FactorizedPrior):
-        tables = {"y": frozen_tables(network.density_y)}
-    else:
-        tables = {"z": frozen_tables(network.density_z), "y": gaussian_tables()}
-    return assemble(network, stored, tables, preset, lmbda)
+    return assemble(network, stored, network.tables(), preset, lmbda)
 
 
-def assemble(
-    network: models.Model, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float
-) -> Codec:
+def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float) -> Codec:
     """A codec of a network whose weights are those `stored`, the tensors of a weight file.
 
     Raises:
@@ -326,7 +315,7 @@ def assemble(
     """
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     digest = digest_of([network.name, preset, lmbda], stored | stored_tables(tables))
-    return Codec(network, exact.freeze(network), tables, preset, lmbda, stored, digest)
+    return Codec(network, network.exact(), tables, preset, lmbda, stored, digest)
 
 
 def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:

@@ -12,18 +12,17 @@ from codec_lib.networks.layers import MaskedConv2d
 _SCALE = ".scale"
 
 
-_HALF = ("linear", "entropy_parameters.", "h_s.4.")
-"""Parts of the names of kernels that are stored in half precision."""
-
-
 def round_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Kernels in 8 bits with a scale for each row, the densities in float32, the rest in half precision.
+    """Kernels in 8 bits with a scale for each row, the rest in half precision; weights that a mask hides become zero.
 
-    So are the kernels where 8 bits cost much. The linear path, which starts as the KLT: 0.1 dB. The last layers of a
-    prior, whose inputs lie far from zero, so that a row's rounding errors add up to an offset of the means and
-    scales: 1 to 4 % of the loss. Weights that a mask hides become zero.
+    A module where that costs much says so: `stored_as` names parts of it ("" is all of it) and their types.
     """
     masks = {f"{name}.weight": m.mask for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
+    types = {
+        f"{module}.{part}".strip(".") + ".": dtype
+        for module, m in model.named_modules()
+        for part, dtype in getattr(m, "stored_as", {}).items()
+    }
     stored = {}
     for name, tensor in model.state_dict().items():
         tensor = (tensor.detach() * masks[name] if name in masks else tensor.detach()).cpu()
@@ -31,8 +30,9 @@ def round_weights(model: nn.Module) -> dict[str, Tensor]:
             stored[name] = tensor
             continue
         tensor = tensor.float()
-        if name.startswith("density") or tensor.dim() < 2 or any(part in name for part in _HALF):
-            dtype = torch.float32 if name.startswith("density") else torch.float16
+        dtype = next((dtype for part, dtype in types.items() if name.startswith(part)), None)
+        dtype = dtype or (torch.float16 if tensor.dim() < 2 else torch.int8)
+        if dtype != torch.int8:
             stored[name] = tensor.to(dtype).contiguous() + 0.0  # no -0.0, which would be other bits
         else:
             scale = tensor.flatten(1).abs().amax(1) / 127

@@ -34,15 +34,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from codec_lib import limits
+from codec_lib import limits, registry
 from codec_lib.errors import Corrupt, Desynchronised, TooLarge, Truncated, Unsupported, WrongModel
 
 SIGNATURE = b"\x89CBK\r\n\x1a\n"
 VERSION = 2
-MODEL_IDS = {
-    "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4,
-    "ae-maxpool": 16, "ae-strided": 17, "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
-}  # fmt: skip
 CODER_IDS = {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
 
 EXIF, ICC = "eXIf", "iCCP"
@@ -137,12 +133,13 @@ def seal(container: Container, *symbols: np.ndarray) -> Container:
 
 
 def _head(c: Container) -> bytes:
+    model = registry.entry(c.model).number
     if c.version == 1:
-        parts = (MODEL_IDS[c.model], c.quality // 1000, CODER_IDS[c.coder], c.weights, c.height, c.width, c.seal)
+        parts = (model, c.quality // 1000, CODER_IDS[c.coder], c.weights, c.height, c.width, c.seal)
         fixed = _HEAD_1.pack(SIGNATURE, c.version, *parts, len(c.streams))
     else:
         fixed = _HEAD_2.pack(
-            SIGNATURE, c.version, MODEL_IDS[c.model], CODER_IDS[c.coder], len(c.streams), len(c.chunks),
+            SIGNATURE, c.version, registry.entry(c.model).number, CODER_IDS[c.coder], len(c.streams), len(c.chunks),
             c.quality, c.weights, c.height, c.width, c.seal,
         )  # fmt: skip
     lengths = struct.pack(f"<{len(c.streams)}I", *map(len, c.streams))
@@ -284,7 +281,8 @@ def _understand(fields: tuple, lengths: Lengths) -> Header:
             raise Unsupported(f"The .cbk file needs a reader that knows its chunk {name}; this version does not.")
     if sum(n for _, n in lengths.chunks) > MAX_CHUNKS:
         raise TooLarge(f"The .cbk file has more than the {MAX_CHUNKS // 2**20} MiB of metadata that are allowed.")
-    model, coder = _name(MODEL_IDS, model, "model"), _name(CODER_IDS, coder, "coder")
+    models = {name: entry.number for name, entry in registry.models().items()}
+    model, coder = _name(models, model, "model"), _name(CODER_IDS, coder, "coder")
     return Header(model, quality, coder, weights, height, width, seal=seal, version=version)
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from codec_lib.networks.densities import UnivariateDensity
 from codec_lib.networks.layers import GDN, MaskedConv2d
-from codec_lib.networks.models import Model
+from codec_lib.networks.priors.base import Prior
 
 PARTS = ("g_a", "g_s", "h_a", "h_s", "context", "entropy_parameters", "density_y", "density_z")
 
 
-def count(model: Model, height: int = 512, width: int = 768) -> dict[str, int]:
+def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
     """The work for one picture, all networks run once.
 
     It is counted on a tile of 64x64 pixels: height and width count as whole multiples of 64.

@@ -7,9 +7,8 @@ He et al. 2021 add the context. `drawing` draws any of them.
 
 from itertools import pairwise
 
-from codec_lib.errors import Unsupported
+from codec_lib import registry
 from codec_lib.evaluation.drawing import KINDS, Edge, Figure, Graph, Node, draw
-from codec_lib.networks import models
 
 
 def _chain(*names: str) -> tuple[Edge, ...]:
@@ -188,8 +187,7 @@ def _graph(model: str, training: bool) -> Graph:
     Raises:
         Unsupported: no model has that name.
     """
-    if model not in models.MODELS:
-        raise Unsupported(f"There is no model '{model}'; choose from {', '.join(models.MODELS)}.")
+    registry.entry(model)
     first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]
     return sum(more, first)
 
@@ -221,6 +219,7 @@ def data_flow(model: str, training: bool) -> Figure:
 
 def _loop(model: str) -> str:
     """What the frame of a context model says: the groups of a picture of Kodak, 768 x 512."""
-    order, side = models.MODELS[model].order, models.MODELS[model].downscale
+    prior = registry.PRIORS[model].load()
+    order, side = prior.order, prior.downscale
     n = len(order.groups(512 // side, 768 // side))
     return f"loop over {n} wavefront groups (768×512)" if order.many else f"loop over {n} groups: anchors, then rest"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codec_lib.codecs.codec import Codec
 from codec_lib.errors import Unsupported
-from codec_lib.networks.densities import gaussian_bits, log2_scale_of
+from codec_lib.networks.priors.base import Group
 from codec_lib.networks.quantization import round_to
 
 
@@ -53,11 +53,10 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     rows = y.flatten(1).T
     kept = torch.empty(4, h * w, M, dtype=torch.float64)  # symbols, mean, scale, bits
 
-    def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-        symbols, _ = round_to(rows[positions], mean)
-        log2_scale = log2_scale_of(index.double())
-        bits = gaussian_bits(symbols, log2_scale)
-        kept[:, positions] = torch.stack([symbols, mean, torch.exp2(log2_scale), bits])
+    def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+        symbols, _ = round_to(rows[group], mean)
+        scale = torch.exp2(codec.prior.log2_scale(index))
+        kept[:, *group] = torch.stack([symbols, mean, scale, codec.prior.bits(symbols, index)])
         return symbols
 
     codec.walk(z, h, w, code)

@@ -16,7 +16,7 @@ from codec_lib import datasets, images, tables
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import Unsupported
 from codec_lib.evaluation import classical, evaluation, provenance, timing
-from codec_lib.networks import models
+from codec_lib.registry import PRIORS
 from codec_lib.tables import Row
 from codec_lib.weights import weight_files
 from codec_lib.weights.weight_files import AnyCodec
@@ -67,7 +67,7 @@ def times(dataset: str, folder: str | Path = "") -> list[Row]:
 
     def measure() -> list[Row]:
         pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
-        return [{"model": name} | timing.whole(timing.stand_in(name, pixels), pixels) for name in models.MODELS]
+        return [{"model": name} | timing.whole(timing.stand_in(name, pixels), pixels) for name in PRIORS]
 
     return _rows(TIMES, folder, "evaluation.timing", {}, dataset, measure)
 

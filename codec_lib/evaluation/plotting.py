@@ -23,10 +23,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from scipy.optimize import isotonic_regression
 
-from codec_lib import tables
+from codec_lib import registry, tables
 from codec_lib.files import replace_atomically
-from codec_lib.networks.autoencoders import AUTOENCODERS
-from codec_lib.networks.models import MODELS
 from codec_lib.places import ROOT
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -205,7 +203,7 @@ def kind_of(name: str) -> str:
     """Of a curve: `published` by a word in its name, `own` if the first word is one of our models, else `classical`."""
     if any(word in name.lower() for word in PUBLISHED):
         return "published"
-    return "own" if name.replace(",", " ").split()[0] in (*MODELS, *AUTOENCODERS) else "classical"
+    return "own" if name.replace(",", " ").split()[0] in registry.models() else "classical"
 
 
 def _name_lines(axis: Axes) -> None:
@@ -478,13 +476,13 @@ def _xy(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _model_in(name: str) -> int | None:
     """Which of our four models a name has in it."""
-    return next((i for i, model in enumerate(MODELS) if model in name.lower()), None)
+    return next((i for i, model in enumerate(registry.PRIORS) if model in name.lower()), None)
 
 
 def _own_style(name: str, i: int) -> dict:
     """The style of one of our models, the same in every figure, or of the i-th run of another name."""
     model = _model_in(name)
-    i = len(MODELS) + i if model is None else model
+    i = len(registry.PRIORS) + i if model is None else model
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS["own"][i % len(MARKERS["own"])], "linestyle": "-"}
 
 

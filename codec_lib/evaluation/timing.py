@@ -10,8 +10,9 @@ from codec_lib import images
 from codec_lib.codecs import codec
 from codec_lib.codecs.codec import Codec
 from codec_lib.coding.container import pack, unpack
+from codec_lib.coding.order import ONE_GROUP
 from codec_lib.networks import models
-from codec_lib.networks.models import FactorizedPrior, ScaleHyperprior
+from codec_lib.rates import LMBDAS
 
 _SPREAD = (3.0, -3.0)
 """log2 of the standard deviations of the latent's channels, first to last, as trained models have them."""
@@ -26,7 +27,7 @@ def stand_in(name: str, pixels: np.ndarray, seed: int = 0) -> Codec:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = models.make(name, "paper", models.LMBDAS[0])
+        model = models.make(name, "paper", LMBDAS[0])
     log2_scale = torch.linspace(*_SPREAD, model.size.M)
     last = model.g_a[-1]
     x = images.pad(images.to_tensor(pixels), model.downscale)
@@ -34,15 +35,10 @@ def stand_in(name: str, pixels: np.ndarray, seed: int = 0) -> Codec:
     gain = torch.exp2(log2_scale) / y.std((0, 2, 3))
     last.weight.mul_(gain[:, None, None, None])
     last.bias.copy_((last.bias - y.mean((0, 2, 3))) * gain)
-    if isinstance(model, FactorizedPrior):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model.density_y.initialise(2 * torch.exp2(log2_scale))
-    else:
-        predicts = model.h_s[-1] if isinstance(model, ScaleHyperprior) else model.entropy_parameters[-1]
-        predicts.weight.mul_(0.1)
-        predicts.bias[-model.size.M :] = log2_scale
-    return codec.freeze(model.eval(), "paper", models.LMBDAS[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.expect(log2_scale)
+    return codec.freeze(model.eval(), "paper", LMBDAS[0])
 
 
 def least(function: Callable[[], object], repeats: int = 3) -> float:
@@ -79,14 +75,14 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
         y = network.g_a(x)
         y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
         h_s = least(lambda: frozen.prior.side_information(None if z is None else torch.from_numpy(z), h, w), repeats)
-        walk = least(lambda: frozen.walk(z, h, w, lambda positions, mean, index: rows[positions]), repeats)
+        walk = least(lambda: frozen.walk(z, h, w, lambda group, mean, index: rows[group]), repeats)
         write = least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats)
         read = least(lambda: frozen.read_symbols(container), repeats)
         parts = (
             least(lambda: network.g_a(x), repeats),
-            0.0 if z is None else least(lambda: network.h_a(network.side_input(y)), repeats),
+            0.0 if z is None else least(lambda: network.side_latent(y), repeats),
             0.0 if z is None else h_s,
-            max(0.0, walk - h_s) if hasattr(network, "context") else 0.0,
+            max(0.0, walk - h_s) if network.order is not ONE_GROUP else 0.0,
             max(0.0, write - walk),  # two timings: their difference may be noise
             max(0.0, read - walk),
             least(lambda: unpack(pack(container)), repeats),

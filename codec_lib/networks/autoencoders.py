@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from codec_lib.errors import Unsupported
 from codec_lib.networks import quantization
 from codec_lib.networks.models import Prediction
+from codec_lib.registry import AUTOENCODERS
 
 BITS = (1, 2, 4, 10)
 """B of the seeds' quantisers."""
@@ -85,6 +86,7 @@ class Autoencoder(nn.Module):
     name: str
     downscale = 8
     first_contrast = 0.2
+    own_noise = False
 
     def __init__(self, size: Size, B: int, straight_through: bool = False):
         super().__init__()
@@ -99,6 +101,11 @@ class Autoencoder(nn.Module):
         with torch.no_grad():  # begin with a latent that uses its range, and with a picture of grey
             self._last(self.g_a).weight.mul_(2.5)
             self._last(self.g_s).weight.mul_(self.first_contrast)
+
+    @property
+    def dimensions(self) -> tuple:
+        """What two autoencoders must agree in, so that one can begin with the weights of the other; B is free."""
+        return self.name, self.size
 
     @staticmethod
     def _last(network: nn.Module) -> nn.Module:
@@ -223,6 +230,7 @@ class Variational(Autoencoder):
     """
 
     name = "ae-vae"
+    own_noise = True
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
         return _encoder(size, 2 * size.C), _decoder(size)
@@ -336,9 +344,6 @@ class _Up(nn.Module):
         return self.double_conv(F.interpolate(x, scale_factor=2.0)) + self.match(x)
 
 
-AUTOENCODERS = {m.name: m for m in (MaxPool, Strided, Residual, Variational, VariationalVector, ResNet18)}
-
-
 def make(name: str, preset: str, B: int, straight_through: bool = False) -> Autoencoder:
     """A fresh autoencoder by its public name.
 
@@ -350,4 +355,4 @@ def make(name: str, preset: str, B: int, straight_through: bool = False) -> Auto
     if B not in BITS:
         raise Unsupported(f"The quantiser can have {', '.join(map(str, BITS))} bits, not {B}.")
     check_preset(name, preset)
-    return AUTOENCODERS[name](_sizes(name, B)[preset], B, straight_through)
+    return AUTOENCODERS[name].load()(_sizes(name, B)[preset], B, straight_through)

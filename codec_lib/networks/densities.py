@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.coding.range_coding import WIDEST, Tables, build_tables
-from codec_lib.networks.quantization import lower_bound
+from codec_lib.networks.quantization import add_noise, lower_bound
 
 
 def log_bin_probability(lower: Tensor, upper: Tensor) -> Tensor:
@@ -56,6 +56,7 @@ class UnivariateDensity(nn.Module):
         self.H = nn.ParameterList([nn.Parameter(torch.zeros(channels, o, i)) for o, i in shapes])
         self.b = nn.ParameterList([nn.Parameter(torch.zeros(channels, o, 1)) for o, _ in shapes])
         self.a = nn.ParameterList([nn.Parameter(torch.zeros(channels, r, 1)) for _ in range(K)])
+        self.stored_as = {"": torch.float32}
         self.initialise(init_scale)
 
     @torch.no_grad()
@@ -106,6 +107,14 @@ class UnivariateDensity(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """log of the probability of [x - 1/2, x + 1/2], nats. (C, n) -> (C, n), <= 0."""
         return log_bin_probability(self.logits(x - 0.5), self.logits(x + 0.5))
+
+
+def density_bits(density: UnivariateDensity, latent: Tensor) -> Tensor:
+    """Ideal code length of a latent whose channels have a density each, bits. (B, M, h, w) -> (B,)."""
+    B, M = latent.shape[:2]
+    with torch.autocast(latent.device.type, enabled=False):
+        log_p = density.log_prob(latent.transpose(0, 1).reshape(M, -1))  # (M, B h w)
+    return log_p.reshape(M, B, -1).sum((0, 2)) / -math.log(2)
 
 
 class PiecewiseLinearDensity(nn.Module):
@@ -251,6 +260,15 @@ def fit(density: nn.Module, negative_log_likelihood, steps: int, lr: float, snap
         if snapshot is not None:
             snapshot(step)
     return curve
+
+
+@torch.enable_grad()
+def fit_density(density: UnivariateDensity, latent: Tensor) -> None:
+    """Fit the densities of channels to a latent under noise, (n, M, h, w)."""
+    samples = latent.detach().transpose(0, 1).flatten(1)  # (channels, n)
+    density.initialise((3 * samples.std(1)).clamp(min=0.5))
+    samples = samples[:, torch.randperm(samples.shape[1])[:2048]]
+    fit(density, lambda: -density.log_prob(add_noise(samples)).mean(), steps=200, lr=2e-2)
 
 
 _REACH = 1 << 13  # integers on either side of zero among which a table's support is looked for

@@ -13,7 +13,9 @@ from torch import nn
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.files import write_bytes
 from codec_lib.networks import autoencoders, models
-from codec_lib.networks.autoencoders import AUTOENCODERS, Autoencoder, Variational
+from codec_lib.networks.autoencoders import Autoencoder
+from codec_lib.networks.priors.base import Prior
+from codec_lib.registry import AUTOENCODERS
 from codec_lib.training.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
@@ -61,7 +63,7 @@ def options(settings: Settings) -> list[str]:
     return given
 
 
-def make_model(settings: Settings) -> models.Model | Autoencoder:
+def make_model(settings: Settings) -> Prior | Autoencoder:
     """A fresh model, or an autoencoder, of the sizes that the settings tell.
 
     Raises:
@@ -70,7 +72,7 @@ def make_model(settings: Settings) -> models.Model | Autoencoder:
     if settings.model in AUTOENCODERS:
         if settings.bits is None:
             raise Unsupported(f"Say how many bits the quantiser of {settings.model} has: --bits 1, 2, 4 or 10.")
-        if settings.straight_through and issubclass(AUTOENCODERS[settings.model], Variational):
+        if settings.straight_through and AUTOENCODERS[settings.model].load().own_noise:
             raise Unsupported(f"The model {settings.model} has noise of its own; leave --straight-through out.")
         return autoencoders.make(settings.model, settings.preset, settings.bits, settings.straight_through)
     if settings.straight_through:

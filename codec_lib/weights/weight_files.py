@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from codec_lib import registry
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.codecs.codec import Codec
@@ -20,12 +21,10 @@ from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
 from codec_lib.files import write_bytes
 from codec_lib.networks import autoencoders, models
-from codec_lib.networks.autoencoders import AUTOENCODERS
-from codec_lib.networks.densities import SCALES
+from codec_lib.networks.priors.base import Prior
 from codec_lib.places import WEIGHTS
-
-PRESETS = ("paper", "compact", "tiny")
-"""The order in which weights are looked for."""
+from codec_lib.rates import LMBDAS
+from codec_lib.registry import AUTOENCODERS, PRIORS
 
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
@@ -40,11 +39,11 @@ def rate_points(model: str) -> tuple[int, ...]:
     Raises:
         Unsupported: no such model, with the possible choices.
     """
-    if model in models.MODELS:
-        return tuple(range(1, len(models.LMBDAS) + 1))
+    if model in PRIORS:
+        return tuple(range(1, len(LMBDAS) + 1))
     if model in AUTOENCODERS:
         return autoencoders.BITS
-    raise Unsupported(f"There is no model '{model}'; choose from {', '.join([*models.MODELS, *AUTOENCODERS])}.")
+    raise Unsupported(f"There is no model '{model}'; choose from {', '.join(registry.models())}.")
 
 
 def check_choice(model: str, quality: int) -> None:
@@ -164,11 +163,9 @@ def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise BadData(f"The weights {path} cannot be read: {error}.") from error
 
 
-def _read_tables(network: models.Model, tensors: dict[str, Tensor]) -> dict[str, Tables]:
-    size = network.size
-    counts = {"y": size.M} if isinstance(network, models.FactorizedPrior) else {"z": size.N, "y": SCALES}
+def _read_tables(network: Prior, tensors: dict[str, Tensor]) -> dict[str, Tables]:
     tables = {}
-    for stream, count in counts.items():
+    for stream, count in network.table_counts().items():
         parts = (tensors[f"tables.{stream}.{part}"].numpy() for part in ("widths", "offsets", "frequencies"))
         tables[stream] = Tables(*parts)
         if len(tables[stream].widths) != count:
@@ -178,16 +175,17 @@ def _read_tables(network: models.Model, tensors: dict[str, Tensor]) -> dict[str,
 
 def available(model: str, folder: str | Path = WEIGHTS) -> list[int]:
     """The qualities of a model that have weights."""
-    return [q for q in rate_points(model) if any(path_of(model, name, q, Path(folder)).is_file() for name in PRESETS)]
+    presets = registry.presets()
+    return [q for q in rate_points(model) if any(path_of(model, name, q, Path(folder)).is_file() for name in presets)]
 
 
 def load(model: str, quality: int, preset: str | None = None, folder: str | Path = WEIGHTS) -> AnyCodec:
     """The codec of a model at a rate point.
 
     Args:
-        model: a name of `models.MODELS` or `autoencoders.AUTOENCODERS`.
-        quality: 1 to 4, for `models.LMBDAS`; for an autoencoder the bits of its quantiser.
-        preset: sizes of the networks; by default the first of `PRESETS` that has weights.
+        model: a name of `registry.models()`.
+        quality: 1 to 4, for `rates.LMBDAS`; for an autoencoder the bits of its quantiser.
+        preset: sizes of the networks; by default the first of `registry.presets()` that has weights.
         folder: where the weights lie.
 
     Raises:
@@ -198,7 +196,7 @@ def load(model: str, quality: int, preset: str | None = None, folder: str | Path
     if preset is not None:
         _check_preset(model, preset, quality)
     folder = Path(folder)
-    for name in [preset] if preset else PRESETS:
+    for name in [preset] if preset else registry.presets():
         path = path_of(model, name, quality, folder)
         if path.is_file():
             found = read(path)
@@ -217,7 +215,7 @@ def _check_preset(model: str, preset: str, quality: int) -> None:
     if model in AUTOENCODERS:
         autoencoders.check_preset(model, preset)
     else:
-        models.preset(preset, models.LMBDAS[quality - 1], model)
+        models.preset(preset, LMBDAS[quality - 1], model)
 
 
 def _rate_point(model: str, quality: int) -> str:
@@ -236,7 +234,7 @@ def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
         raise WrongModel(
             f"The file was written at quality {container.quality / 1000:g}, for which no weights are known."
         )
-    found = [p for p in PRESETS if path_of(container.model, p, quality, Path(folder)).is_file()]
+    found = [p for p in registry.presets() if path_of(container.model, p, quality, Path(folder)).is_file()]
     for preset in found:
         candidate = load(container.model, quality, preset, folder)
         if candidate.digest[:8] == container.weights:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec_lib import datasets, images
+from codec_lib import datasets, images, registry
 from codec_lib.codecs import codec
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.container import VERSION
@@ -77,7 +77,7 @@ def main() -> None:
     """The weights of the models that are named, then of all models everything that follows from the weights."""
     pixels = images.read_image(datasets.find("embedded")[0])[0][45:128, 175:276]
     images.write_png(HERE / "photo.png", pixels)
-    for model in models.MODELS:
+    for model in registry.PRIORS:
         folder = folder_of(model)
         if model in sys.argv[1:]:
             make_weights(model)

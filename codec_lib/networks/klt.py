@@ -1,0 +1,30 @@
+"""Starts that follow from statistics: principal components, and channels passed on through layers."""
+
+import torch
+from torch import Tensor, nn
+
+
+def principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The KLT of vectors: (n, d) -> mean (d), basis (keep, d) by falling variance, std (keep).
+
+    Where `keep` exceeds d the extra rows and deviations are zero.
+    """
+    patches = patches.double()
+    mean = patches.mean(0)
+    centred = patches - mean
+    variance, vectors = torch.linalg.eigh(centred.T @ centred / len(patches))
+    order = variance.argsort(descending=True)[:keep]
+    basis = torch.zeros(keep, patches.shape[1], dtype=torch.float64)
+    deviation = torch.zeros(keep, dtype=torch.float64)
+    basis[: len(order)] = vectors[:, order].T
+    deviation[: len(order)] = variance[order].clamp(min=0).sqrt()
+    return mean, basis, deviation
+
+
+def pass_on(layer: nn.Module, K: int, kernel: Tensor) -> None:
+    """Let each of the first K channels be the kernel's average of itself, and of no other."""
+    axes = (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)
+    weight = layer.weight.permute(*axes, 2, 3)  # (o, i, k, k), a view
+    weight[:K] = 0.0
+    weight[range(K), range(K)] = kernel
+    layer.bias[:K] = 0.0

@@ -1,0 +1,299 @@
+"""What priors with side information z share: Balle et al. 2018 and all that followed."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec_lib.coding import order
+from codec_lib.coding.integer_networks import VALUE_BITS, integer_layer, to_grid
+from codec_lib.coding.range_coding import Tables
+from codec_lib.networks.densities import (
+    LOG2_SCALE_MIN,
+    SCALES,
+    SCALES_PER_OCTAVE,
+    UnivariateDensity,
+    density_bits,
+    fit_density,
+    frozen_tables,
+    gaussian_bits,
+    gaussian_log_prob,
+    gaussian_tables,
+    log2_scale_of,
+)  # fmt: skip
+from codec_lib.networks.klt import pass_on, principal_components
+from codec_lib.networks.models import Preset
+from codec_lib.networks.priors.base import ALL, Prior, Visit
+from codec_lib.networks.quantization import add_noise, round_to, straight_through
+
+
+class Conditional(Prior):
+    """A prior of y given side information z, which has a factorized prior of its own.
+
+    x --g_a-- y --Q(y - mean) + mean-- y_hat --g_s-- x_hat
+              |        |                 |
+              |   mean, scale <------- context: what is decoded of y_hat before
+              |        |
+             h_a      h_s                            p(y_hat | z_hat) = prod of N(mean, scale^2) on unit bins
+              |        |
+              z --Q-- z_hat                          p(z_hat) = prod over channels of one UnivariateDensity each
+
+    Subclasses give h_a, h_s, the coding order, `predict`, `predict_all` and `exact`; h_s gives psi (B, P, h, w), its
+    word on each position. A subclass whose groups are not whole positions has a `walk` of its own.
+    All but g_a and g_s runs in float32.
+    """
+
+    streams = ("z", "y")
+    h_a: nn.Sequential
+    h_s: nn.Sequential
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        self.published_form = size.style == "paper"  # else widths and inputs are those of the compact form
+        self.density_z = UnivariateDensity(size.N)
+        self.register_buffer("inv_scale", torch.ones(()))  # of y where h_a sees it; not learned
+        # Inputs of the last layers lie far from zero: a row's errors in 8 bits add up to an offset of means and scales,
+        # which costs 1 to 4 % of the loss.
+        self.stored_as = {"h_s.4": torch.float16}
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log2 of the scale at single positions.
+
+        Args:
+            psi: (B, n, P), of h_s. around: (B, n, taps, M), the context's neighbours.
+
+        Returns:
+            Two tensors (B, n, M).
+        """
+        raise NotImplementedError
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for all positions at once, when all of y is known: (B, P, h, w), (B, M, h, w)."""
+        raise NotImplementedError
+
+    def walk(self, psi: Tensor, like: Tensor, visit: Visit) -> Tensor:
+        """Go over the groups in coding order: y_hat, of the shape, type and device of `like`.
+
+        Args:
+            psi: (B, h w, P). like: (B, M, h, w).
+            visit: `visit(group, mean, log2_scale)` gives y_hat there; tensors (B, n, m).
+        """
+        return order.walk(
+            self.order, like,
+            lambda positions, around: self.predict(psi[:, positions], around),
+            lambda positions, *prediction: visit((positions, ALL), *prediction),
+        )  # fmt: skip
+
+    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, M, h, w) -> y_hat and what it costs; in training mode the context sees noise."""
+        with torch.autocast(y.device.type, enabled=False):
+            z = self.side_latent(y)
+            z_hat = round_to(z)[1]
+            if self.training:
+                y_hat, bits_y = self._noisy(y, self.side_information(straight_through(z, z_hat), y))
+                return y_hat, {"z": self.bits_z(add_noise(z)), "y": bits_y}
+            y_hat, bits_y = self._rounded(y, self.side_information(z_hat, y))
+            return y_hat, {"z": self.bits_z(z_hat), "y": bits_y}
+
+    def side_latent(self, y: Tensor) -> Tensor:
+        return self.h_a(self.side_input(y))
+
+    def side_input(self, y: Tensor) -> Tensor:
+        """What h_a sees of y: (B, M, h, w) -> (B, channels, h, w), made up to multiples of 4 at the border.
+
+        Continued like this, the blocks of 4x4 positions that z tells of are whole.
+        """
+        y = F.pad(y * self.inv_scale, (0, -y.shape[3] % 4, 0, -y.shape[2] % 4), mode="replicate")
+        return self.describe(y)
+
+    def describe(self, y: Tensor) -> Tensor:
+        """The part of y that the prior is to know: amplitudes, in the compact form on a logarithmic scale."""
+        return y.abs() if self.published_form else torch.log2(1 + y.abs())
+
+    def side_information(self, z_hat: Tensor, y: Tensor) -> Tensor:
+        """psi (B, P, h, w), for the positions that y has: h and w need not be multiples of 4."""
+        return self.h_s(z_hat)[:, :, : y.shape[2], : y.shape[3]]
+
+    def bits_z(self, z_hat: Tensor) -> Tensor:
+        """Ideal code length of z, bits. (B, N, h, w) -> (B,)."""
+        return density_bits(self.density_z, z_hat)
+
+    def _noisy(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
+        noisy = add_noise(y)
+        mean, log2_scale = self.predict_all(psi, noisy)
+        bits = gaussian_log_prob(noisy - mean, log2_scale).sum((1, 2, 3)) / -math.log(2)
+        symbol, y_hat = round_to(y, mean)
+        # Where nothing is sent, y_hat is the mean: the distortion must see to it. The rate does not where the scale
+        # is small, for noise hides the mean from it.
+        return straight_through(y, y_hat) + (symbol == 0) * (mean - mean.detach()), bits
+
+    def _rounded(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
+        y_rows, psi_rows = (t.flatten(2).transpose(1, 2) for t in (y, psi))  # (B, h w, channels)
+        bits = []
+
+        def visit(group, mean: Tensor, log2_scale: Tensor) -> Tensor:
+            symbol, y_hat = round_to(y_rows[:, *group], mean)
+            bits.append(gaussian_bits(symbol, log2_scale).sum((1, 2)))
+            return y_hat
+
+        return self.walk(psi_rows, y, visit), sum(bits)
+
+    # --- files ---
+
+    def shapes(self, h: int, w: int) -> dict[str, tuple[int, int, int]]:
+        return {"z": (self.size.N, -(-h // 4), -(-w // 4)), "y": (self.size.M, h, w)}
+
+    def tables(self) -> dict[str, Tables]:
+        return {"z": frozen_tables(self.density_z), "y": gaussian_tables()}
+
+    def table_counts(self) -> dict[str, int]:
+        return {"z": self.size.N, "y": SCALES}
+
+    # --- starts ---
+
+    @property
+    def readout(self) -> nn.Conv2d:
+        """The last layer before mean and scale; its last M outputs are log2 of the scale."""
+        return self.h_s[-1]
+
+    @torch.no_grad()
+    def start(self, y: Tensor) -> None:
+        """Begin with a side information that says something; the published form begins at random."""
+        self.inv_scale.fill_(1.0)
+        if not self.published_form:
+            self._start_hyper_transforms(y)
+            fit_density(self.density_z, self.side_latent(y))
+
+    def _start_hyper_transforms(self, y: Tensor) -> None:
+        """Make z the principal components of local log-amplitudes, and psi the scales that follow from them.
+
+        From a random start z collapses: before h_s has learned to use it, it only costs bits, so h_a learns to send
+        nothing, and the model is stuck with one scale a channel. Here the first K channels carry, through the layers
+        there are, averages of 4x4 positions of K components of log2(1 + |y|); a bias keeps them positive on the way,
+        where ReLU leaves them alone. All other channels start at random, and with no effect.
+        """
+        K = min(self.size.M, self.size.N // 2)
+        shift = self._start_analysis(y, K)
+        self._start_synthesis(K, shift)
+        self.readout.weight.zero_()
+        self.readout.bias.zero_()
+        self._regress_scales(y - self.start_means(y, K), torch.round(self.side_latent(y)[:, :K]), shift)
+
+    def _start_analysis(self, y: Tensor, K: int) -> Tensor:
+        """h_a gives K principal components of log-amplitudes; what keeps them positive on the way, (K)."""
+        M = self.size.M
+        blocks = F.avg_pool2d(self.side_input(y)[:, :M], 4)
+        mean, basis, deviation = principal_components(blocks.permute(0, 2, 3, 1).flatten(0, 2), K)
+        shift = (6 * deviation + 1).float()  # positive, but for rare outliers
+        project, first, second = (layer for layer in self.h_a if isinstance(layer, nn.Conv2d))
+        project.weight[:K] = 0.0
+        project.weight[:K, :M, 1, 1] = basis.float()
+        project.bias[:K] = shift - (basis @ mean).float()
+        average = torch.tensor([0.0, 0.0, 0.5, 0.5, 0.0])  # of positions 2 i and 2 i + 1
+        pass_on(first, K, average[:, None] * average)
+        second.weight.zero_()
+        second.bias.zero_()
+        pass_on(second, K, average[:, None] * average)
+        second.bias[:K] = -shift
+        return shift
+
+    def _start_synthesis(self, K: int, shift: Tensor) -> None:
+        """h_s repeats the K components of z for 4x4 positions each."""
+        up1, _, up2, *_ = self.h_s
+        repeat = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])  # to positions 2 i and 2 i + 1
+        pass_on(up1, K, repeat[:, None] * repeat)
+        up1.bias[:K] = shift
+        pass_on(up2, K, repeat[:, None] * repeat)
+        self.pass_words_on(K)
+
+    def pass_words_on(self, K: int) -> None:
+        """Let what lies between h_s's upsampling and `readout` leave the first K channels alone."""
+
+    def start_means(self, y: Tensor, first: int) -> Tensor:
+        """Begin with some means, through hidden units from `first` on, and give them, (B, M, h, w)."""
+        return torch.zeros_like(y)
+
+    def _regress_scales(self, residual: Tensor, z_hat: Tensor, shift: Tensor) -> None:
+        """`readout` turns z_hat, repeated, into half the log2 of the energy around each position: least squares."""
+        M, K = self.size.M, z_hat.shape[1]
+        z = z_hat.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, : residual.shape[2], : residual.shape[3]]
+        energy = F.avg_pool2d(residual.square(), 3, stride=1, padding=1, count_include_pad=False)
+        target = (energy + 1 / 12).log2() / 2
+        z, target = (t.permute(0, 2, 3, 1).flatten(0, 2).double() for t in (z, target))
+        inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+        ridge = len(z) * 1e-3 * torch.eye(K + 1, dtype=torch.float64)
+        solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target).float()  # (K + 1, M)
+        last = self.readout
+        last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = solution[:K].T
+        last.bias[-M:] = solution[K] - shift @ solution[:K]
+
+    def rescale(self, gain: float) -> None:
+        self.inv_scale.div_(gain)
+
+    @torch.no_grad()
+    def expect(self, log2_scale: Tensor) -> None:
+        self.readout.weight.mul_(0.1)
+        self.readout.bias[-self.size.M :] = log2_scale
+
+
+class ExactConditional:
+    """h_s in integers, and what follows from it; subclasses give `predict`.
+
+    Args:
+        model: a conditional model, its weights as they are stored.
+
+    Raises:
+        BadData: its weights are too large.
+    """
+
+    def __init__(self, model: Conditional):
+        self.M, self.order = model.size.M, model.order
+        self.h_s = [integer_layer(layer) for layer in model.h_s]
+
+    def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
+        """What z tells of each position.
+
+        Args:
+            z: symbols (N, ceil(h / 4), ceil(w / 4)), integers of any type.
+
+        Returns:
+            (h w, P), float64: the argument `psi` of `predict`.
+        """
+        v = to_grid(z.permute(1, 2, 0))
+        for layer in self.h_s:
+            v = layer(v)
+        return v[:h, :w].flatten(0, 1)
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and table of each symbol at single positions.
+
+        Args:
+            psi: rows of `side_information`, (n, P).
+            around: y_hat of the neighbours, (n, taps, M), on the grid.
+
+        Returns:
+            The mean, on the grid, (n, M); the index of the table, int64 (n, M).
+        """
+        raise NotImplementedError
+
+    def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
+        like = torch.empty(1, self.M, h, w, dtype=torch.float64)
+        return order.walk(
+            self.order, like,
+            lambda positions, around: self.predict(psi[positions], around[0]),
+            lambda positions, *prediction: visit((positions, ALL), *prediction)[None],
+        )  # fmt: skip
+
+    def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
+        return gaussian_bits(symbols, self.log2_scale(index))
+
+    def log2_scale(self, index: Tensor) -> Tensor:
+        return log2_scale_of(index.double())
+
+
+def table_of(log2_scale: Tensor) -> Tensor:
+    """The table nearest to a scale, given as its log2 on the grid, int64."""
+    step = 2.0**VALUE_BITS / SCALES_PER_OCTAVE
+    index = (log2_scale / step).add_(0.5 - LOG2_SCALE_MIN * SCALES_PER_OCTAVE)
+    return index.floor_().clamp_(0, SCALES - 1).long()

@@ -1,0 +1,190 @@
+"""What priors share that look at y_hat around a position: Minnen et al. 2018, He et al. 2021."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec_lib.coding.integer_networks import Affine, check_sums, relu, to_value
+from codec_lib.coding.order import REACH
+from codec_lib.networks.klt import pass_on, principal_components
+from codec_lib.networks.layers import MaskedConv2d
+from codec_lib.networks.models import Preset
+from codec_lib.networks.priors.base import Prior
+from codec_lib.networks.priors.conditional import Conditional, ExactConditional, table_of
+from codec_lib.networks.priors.hyperprior import ScaleHyperprior
+from codec_lib.networks.quantization import add_noise
+from codec_lib.networks.transforms.hyper import hyper_analysis, hyper_synthesis
+
+
+class ContextPrior(Conditional):
+    """Mean and scale from psi and a 5x5 context, joined by 1x1 convolutions; subclasses give the coding order."""
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        N, M = size.N, size.M
+        if self.published_form:
+            widths, P, hidden = (M, M * 3 // 2), 2 * M, (M * 10 // 3, M * 8 // 3)
+            self.h_a = hyper_analysis(M, N)
+        else:
+            widths, P, hidden = (N, N), 2 * N, (2 * N, 2 * N)
+            self.h_a = hyper_analysis(2 * M, N)
+        self.h_s = hyper_synthesis(N, widths, P)
+        self.context = MaskedConv2d(M, P, torch.tensor(self.order.mask))
+        self.entropy_parameters = nn.Sequential(
+            nn.Conv2d(2 * P, hidden[0], 1), nn.ReLU(), nn.Conv2d(hidden[0], hidden[1], 1), nn.ReLU(),
+            nn.Conv2d(hidden[1], 2 * M, 1),
+        )  # fmt: skip
+        self.stored_as = self.stored_as | {"entropy_parameters": torch.float16}
+
+    @property
+    def readout(self) -> nn.Conv2d:
+        return self.entropy_parameters[-1]
+
+    @property
+    def _hidden(self) -> list[nn.Conv2d]:
+        """The layers of the entropy parameters before the last."""
+        return [layer for layer in self.entropy_parameters[:-1] if isinstance(layer, nn.Conv2d)]
+
+    def describe(self, y: Tensor) -> Tensor:
+        """The signs are wanted too, for the means."""
+        if self.published_form:
+            return y
+        amplitude = torch.log2(1 + y.abs())
+        return torch.cat([amplitude, amplitude * y.sign()], 1)
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.cat([psi, self.context.at(around)], 2).transpose(1, 2)[..., None]  # (B, 2 P, n, 1)
+        return self.entropy_parameters(both)[..., 0].transpose(1, 2).chunk(2, 2)
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        shown = self.order.shown(*y_noisy.shape[2:]).to(y_noisy.device)
+        return self.entropy_parameters(torch.cat([psi, self.context(y_noisy * shown)], 1)).chunk(2, 1)
+
+    def exact(self) -> "ExactContext":
+        return ExactContext(self)
+
+    @torch.no_grad()
+    def rescale(self, gain: float) -> None:
+        super().rescale(gain)
+        M, last = self.size.M, self.readout
+        self.context.weight.div_(gain)
+        last.weight[:M].mul_(gain)
+        last.bias[:M].mul_(gain)
+        last.bias[M:].add_(math.log2(gain))
+
+    def pass_words_on(self, K: int) -> None:
+        pass_on(self.h_s[-1], K, torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+        for layer in self._hidden:
+            pass_on(layer, K, torch.ones(1, 1))
+
+    def start_means(self, y: Tensor, first: int) -> Tensor:
+        """Predict channels of y from their own neighbours in the context, by least squares, and give the means.
+
+        The channels that gain most are taken, as many as a quarter of the hidden units, or as fit; a prediction passes
+        the ReLU layers as its positive and its negative part, in the hidden units from `first` on.
+        """
+        around, weights, gains = _neighbours_regressed(self.order, y)
+        hidden, last = self._hidden, self.readout
+        units = hidden[0].out_channels
+        best = gains.argsort(descending=True)[: min(units // 4, (units - first) // 2)]
+        P, mean = self.context.out_channels, torch.zeros_like(y)
+        for layer in hidden:
+            pass_on(layer, first + 2 * len(best), torch.ones(1, 1))
+        for j, c in enumerate(best.tolist()):
+            self.context.weight[j], self.context.bias[j] = 0.0, 0.0
+            for (dy, dx), a in zip(self.order.offsets(), weights[c], strict=True):
+                self.context.weight[j, c, REACH + dy, REACH + dx] = a
+            for unit, sign in ((first + 2 * j, 1.0), (first + 2 * j + 1, -1.0)):
+                hidden[0].weight[unit] = 0.0
+                hidden[0].weight[unit, P + j] = sign
+                last.weight[c, unit] = sign
+            mean[:, c] = torch.einsum("ibhw,i->bhw", around[:, :, c], weights[c])
+        return mean
+
+    @torch.no_grad()
+    def continue_from(self, source: Prior, gain: float, y: Tensor) -> bool:
+        """Begin where a compact hyperprior has come to, and see means besides.
+
+        z stays what it was. The hyperprior's log-scales go as at most 3/2 N principal components, kept positive by a
+        bias, through the layers that h_s's words and the context share; the means are those of `start_means`, and a
+        channel's scale is made smaller by what its mean explains.
+        """
+        if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
+            return False
+        M, K = self.size.M, min(self.size.M, self.size.N * 3 // 2)  # of the 2 N words and hidden units
+        self.inv_scale.copy_(source.inv_scale / gain)
+        self.density_z.load_state_dict(source.density_z.state_dict())
+        for mine, theirs in zip(self.h_a, source.h_a, strict=True):
+            if isinstance(mine, nn.Conv2d):
+                mine.weight.zero_()  # of the signs
+                mine.weight[:, : theirs.weight.shape[1]] = theirs.weight
+                mine.bias.copy_(theirs.bias)
+        for mine, theirs in zip(self.h_s[:-1], source.h_s[:-1], strict=True):
+            mine.load_state_dict(theirs.state_dict())
+        z_hat = torch.round(self.side_latent(y))
+        log2_scale = source.side_information(z_hat, y) + math.log2(gain)
+        samples = log2_scale.permute(0, 2, 3, 1).flatten(0, 2)
+        mean, basis, deviation = (t.float() for t in principal_components(samples, K))
+        shift = 6 * deviation + 1
+        words, theirs = self.h_s[-1], source.h_s[-1]
+        words.weight[:K] = torch.einsum("km,mcij->kcij", basis, theirs.weight)
+        words.bias[:K] = basis @ (theirs.bias + math.log2(gain) - mean) + shift
+        for layer in self._hidden:
+            pass_on(layer, K, torch.ones(1, 1))
+        last = self.readout
+        last.weight.zero_()
+        last.bias.zero_()
+        residual = y - self.start_means(y, K)
+        explained = torch.stack([t.square().mean((0, 2, 3)) + 1 / 12 for t in (residual, y)]).log2() / 2
+        last.weight[-M:, :K, 0, 0] = basis.T
+        last.bias[-M:] = mean - shift @ basis + explained[0] - explained[1]
+        return True
+
+
+def _neighbours_regressed(order, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each channel's own neighbours, (taps, n, M, h, w), their weights of least squares (M, taps), and what is gained.
+
+    The gain (M) is the ratio of the squared errors without and with them.
+    """
+    h, w = y.shape[2:]
+    seen = F.pad(add_noise(y) * order.shown(h, w), [REACH] * 4)
+    offsets = order.offsets()
+    around = torch.stack([seen[:, :, REACH + dy :, REACH + dx :][:, :, :h, :w] for dy, dx in offsets])
+    late = (order.times(h, w) > 0).flatten()  # the first group sees nothing
+    x, target = (t.flatten(-2)[..., late].transpose(-2, -3).flatten(-2) for t in (around, y))  # (taps, M, n), (M, n)
+    products = torch.einsum("imn,jmn->mij", x, x) + len(target[0]) * 1e-2 * torch.eye(len(offsets))
+    weights = torch.linalg.solve(products, torch.einsum("imn,mn->mi", x, target))  # (M, taps)
+    before, after = (e.square().mean(1) + 1 / 12 for e in (target, target - torch.einsum("imn,mi->mn", x, weights)))
+    return around, weights, before / after
+
+
+class ExactContext(ExactConditional):
+    """The same in integers."""
+
+    def __init__(self, model: ContextPrior):
+        super().__init__(model)
+        self.context = Affine(model.context.matrix(), model.context.bias)
+        first, *rest = [*model._hidden, model.readout]
+        weight = first.weight.flatten(1)
+        P = weight.shape[1] - model.context.out_channels
+        # The first layer sees psi and context side by side: its share of psi is summed once for all positions.
+        self.of_psi = Affine(weight[:, :P], first.bias)
+        self.of_context = Affine(weight[:, P:], torch.zeros_like(first.bias))
+        check_sums(self.of_psi.weight.abs().sum(1) + self.of_context.weight.abs().sum(1), self.of_psi.bias)
+        self.rest = [Affine(layer.weight.flatten(1), layer.bias) for layer in rest]
+
+    def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
+        return self.of_psi.total(super().side_information(z, h, w))
+
+    def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(psi)
+        if n % 4:  # matrix products of 4, 8, 12 .. rows are faster than of a row less
+            psi, around = (F.pad(t, (*[0] * (2 * t.dim() - 1), -n % 4)) for t in (psi, around))
+        context = self.context(around.flatten(1))
+        v = relu(to_value(self.of_context.total(context).add_(psi)))
+        for layer in self.rest[:-1]:
+            v = relu(layer(v))
+        v = self.rest[-1](v)
+        return v[:n, : self.M], table_of(v[:n, self.M :])

@@ -1,0 +1,79 @@
+"""The factorized prior: Balle et al. 2017 with the density of Balle et al. 2018, appendix 6.1.
+
+x --g_a-- y --Q-- y_hat --g_s-- x_hat
+                   |
+             p(y_hat) = prod over channels of one UnivariateDensity each
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from codec_lib.coding.range_coding import Tables
+from codec_lib.networks.densities import UnivariateDensity, density_bits, fit_density, frozen_tables
+from codec_lib.networks.models import Preset
+from codec_lib.networks.priors.base import ALL, Prior, Visit, narrow_at_low_rates
+from codec_lib.networks.quantization import add_noise, round_to, straight_through
+
+
+class FactorizedPrior(Prior):
+    """One density for each channel of y, whatever the position."""
+
+    name = "factorized"
+    adapt = staticmethod(narrow_at_low_rates)
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        self.density_y = UnivariateDensity(size.M)
+
+    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        y_hat = round_to(y)[1]
+        if self.training:
+            return straight_through(y, y_hat), {"y": self.bits_y(add_noise(y))}
+        return y_hat, {"y": self.bits_y(y_hat)}
+
+    def bits_y(self, y_hat: Tensor) -> Tensor:
+        """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
+        return density_bits(self.density_y, y_hat)
+
+    def tables(self) -> dict[str, Tables]:
+        return {"y": frozen_tables(self.density_y)}
+
+    def table_counts(self) -> dict[str, int]:
+        return {"y": self.size.M}
+
+    def exact(self) -> "ExactChannels":
+        return ExactChannels(self.density_y)
+
+    @torch.no_grad()
+    def start(self, y: Tensor) -> None:
+        fit_density(self.density_y, y)
+
+    def rescale(self, gain: float) -> None:
+        self.density_y.rescale(gain)
+
+    def expect(self, log2_scale: Tensor) -> None:
+        self.density_y.initialise(2 * torch.exp2(log2_scale))
+
+
+class ExactChannels:
+    """Mean 0, and a table for each channel."""
+
+    def __init__(self, density: UnivariateDensity):
+        self.density = density
+
+    def side_information(self, z: Tensor | None, h: int, w: int) -> Tensor:
+        return torch.zeros(h * w, 0, dtype=torch.float64)
+
+    def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
+        index = torch.arange(self.density.channels).expand(h * w, -1)
+        mean = torch.zeros(index.shape, dtype=torch.float64)
+        return visit((torch.arange(h * w), ALL), mean, index).T.reshape(1, -1, h, w)
+
+    def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
+        log_p = self.density.log_prob(symbols.T.float().to(self.density.H[0].device))
+        return log_p.double().T / -math.log(2)
+
+    def log2_scale(self, index: Tensor) -> None:
+        return None
