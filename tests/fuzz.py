@@ -25,9 +25,9 @@ import numpy as np
 
 from codec_lib import images
 from codec_lib.codecs import autoencoder_codec
-from codec_lib.coding.container import CODER_IDS, MODEL_IDS, pack, unpack
+from codec_lib.coding.container import CODER_IDS, pack, unpack
 from codec_lib.errors import CodecError
-from codec_lib.networks.autoencoders import AUTOENCODERS
+from codec_lib.registry import AUTOENCODERS, models
 from codec_lib.weights import weight_files
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -115,7 +115,7 @@ def edited(data: bytes, rng: np.random.Generator, other: bytes) -> bytes:
     for _ in range(rng.choice([1, 1, 2])):
         near = int(rng.choice([-16, -1, 1, 16]))
         choices = {
-            "model": str(rng.choice(list(MODEL_IDS))),
+            "model": str(rng.choice(list(models()))),
             "coder": str(rng.choice(list(CODER_IDS))),
             "quality": int(rng.choice([0, 1000, 2000, 2400, 65535])),
             "height": max(1, container.height + near) if rng.random() < 0.8 else int(rng.integers(1, 2**32)),

@@ -16,17 +16,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from codec_lib import images, metrics
-from codec_lib.codecs import exact
 from codec_lib.codecs.codec import Codec
 from codec_lib.coding.container import unpack
+from codec_lib.coding.integer_networks import VALUE_BITS, from_grid
 from codec_lib.coding.range_coding import Reader
 from codec_lib.errors import BadImage, CodecError, Unsupported
 from codec_lib.evaluation import plotting
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
-from codec_lib.networks.models import Model
+from codec_lib.networks.priors.base import Group
+from codec_lib.networks.priors.conditional import Conditional, ExactConditional
 
-Choose = Callable[[Tensor, Tensor], Tensor]
-"""Positions and their means -> their symbols."""
+Choose = Callable[[Group, Tensor], Tensor]
+"""A group and its means -> their symbols."""
 Read = Callable[[Tensor], Tensor]
 """Tables -> symbols."""
 
@@ -97,7 +98,7 @@ class Scene:
         """The walk of the encoder over y."""
         y, z = self.codec.latents(self.pixels)
         rows = y.flatten(1).T
-        return _walk(self.codec, z, *y.shape[1:], lambda positions, mean: torch.round(rows[positions] - mean))
+        return _walk(self.codec, z, *y.shape[1:], lambda group, mean: torch.round(rows[group] - mean))
 
     @cached_property
     def bits(self) -> np.ndarray:
@@ -213,11 +214,11 @@ class OtherSums(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class FloatPrior:
-    """A conditional model's prior in floating point, as it was trained: the interface of `exact.GaussianPrior`."""
+class FloatPrior(ExactConditional):
+    """A conditional model's prior in floating point, as it was trained, where the exact one belongs."""
 
-    def __init__(self, network: Model):
-        self.network = network
+    def __init__(self, network: Conditional):
+        self.network, self.M, self.order = network, network.size.M, network.order
 
     def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
         """z (N, ..) -> (h w, P), float32."""
@@ -225,9 +226,9 @@ class FloatPrior:
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, times 2^10 but not rounded, and the nearest table, (n, M)."""
-        mean, log2_scale = self.network.predict(psi[None], exact.from_grid(around).float()[None])
+        mean, log2_scale = self.network.predict(psi[None], from_grid(around).float()[None])
         index = (log2_scale[0].double() - LOG2_SCALE_MIN) * SCALES_PER_OCTAVE + 0.5
-        return mean[0].double() * 2**exact.VALUE_BITS, index.floor().clamp(0, SCALES - 1).long()
+        return mean[0].double() * 2**VALUE_BITS, index.floor().clamp(0, SCALES - 1).long()
 
 
 def in_floats(codec: Codec) -> Codec:
@@ -247,7 +248,7 @@ def disagreeing(scene: Scene, seed: int) -> Shown:
     rows, shape = torch.from_numpy(ours.symbols).double().flatten(1).T, ours.symbols.shape[1:]
     reader = _reader(codec, scene.data)
     with torch.inference_mode(), OtherSums(seed):
-        told = _walk(codec, ours.z, *shape, lambda positions, mean: rows[positions])
+        told = _walk(codec, ours.z, *shape, lambda group, mean: rows[group])
         read = _walk(codec, ours.z, *shape, None, reader)
     means, tables, symbols = (
         int((a != b).sum())
@@ -266,17 +267,16 @@ def _walk(
     codec: Codec, z: np.ndarray | None, h: int, w: int, choose: Choose | None, read: Read | None = None
 ) -> Latent:
     """Go over y as `choose` has its symbols, or as `read` reads them by their tables."""
-    kept = []
+    kept = torch.empty(3, h * w, codec.network.size.M, dtype=torch.float64)
 
-    def code(positions: Tensor, mean: Tensor, index: Tensor) -> Tensor:
-        symbols = choose(positions, mean) if read is None else read(index)
-        kept.append((positions, symbols, mean, index))
+    def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+        symbols = choose(group, mean) if read is None else read(index)
+        kept[:, *group] = torch.stack([symbols, mean, index.double()])
         return symbols
 
     _, y_hat = codec.walk(z, h, w, code)
-    positions, *columns = (torch.cat(values) for values in zip(*kept, strict=True))
-    symbols, means, tables = (values[positions.argsort()].T.reshape(-1, h, w).numpy() for values in columns)
-    return Latent(z, symbols.astype(np.int64), means, tables, y_hat)
+    symbols, means, tables = kept.transpose(1, 2).reshape(3, -1, h, w).numpy()
+    return Latent(z, symbols.astype(np.int64), means, tables.astype(np.int64), y_hat)
 
 
 def _reader(codec: Codec, data: bytes) -> Read:
