@@ -6,7 +6,7 @@ import pytest
 from codec_lib import images
 from codec_lib.codecs import codec
 from codec_lib.errors import Unsupported
-from codec_lib.evaluation.inspection import inspect
+from codec_lib.evaluation.inspection import inspect, mean_psnr
 from codec_lib.networks import models
 from codec_lib.training import initialisation
 
@@ -54,3 +54,15 @@ def test_scales_vary_from_place_to_place(frozen, photo):
 def test_the_factorized_prior_predicts_nothing_to_look_at(tiny_codec, photo):
     with pytest.raises(Unsupported, match="factorized"):
         inspect(tiny_codec, photo)
+
+
+def test_mean_psnr_is_that_of_the_pictures_without_their_padding():
+    pictures = [np.full((30, 20, 3), grey, np.uint8) for grey in (100, 120)]
+    seen = []
+
+    def shift(x):
+        seen.append(tuple(x.shape))
+        return x + 16 / 255
+
+    assert mean_psnr(pictures, shift, 16) == pytest.approx(20 * np.log10(255 / 16))
+    assert seen == [(1, 3, 32, 32)] * 2

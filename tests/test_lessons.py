@@ -99,4 +99,4 @@ def test_code_cells_are_short_and_define_no_classes(path):
 def test_a_term_is_explained_where_the_story_first_uses_it(term):
     prose = (c for path in PATHS for c in cells(path) if c.cell_type == "markdown")
     first = next(c for c in prose if re.search(TERMS[term], re.split("^## Read on", c.source)[0], re.I))
-    assert re.search(rf"(?<!\*)\*{re.escape(term)}\*(?!\*)", re.sub(r"\s+", " ", first.source)), first.source
+    assert re.search(rf"(?<!\*)\*{re.escape(term)}\*(?!\*)", re.sub(r"\s+", " ", first.source), re.I), first.source

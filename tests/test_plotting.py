@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -63,6 +64,20 @@ def test_density_fit_draws_histogram_truth_snapshots_and_fits():
     assert labels_of(figure.legends[0]) == [
         "samples", "during the fit, step 0", "during the fit, step 20", "true density", "a", "b"
     ]  # fmt: skip
+
+
+def test_nested_intervals_divide_each_chosen_part_anew():
+    (axis,) = plotting.nested_intervals([0.5, 0.25, 0.25], [1, 0], "abc").axes
+    assert [bar.get_width() for bar in axis.patches] == [0.5, 0.25, 0.25] * 2
+    assert [bar.get_facecolor() == to_rgba(plotting.SKY) for bar in axis.patches] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert [text.get_text() for text in axis.texts] == ["a", "b", "c", "0 … 1", "a", "b", "c", "0.5 … 0.75"]
 
 
 def test_loss_curves_have_a_panel_for_each_column_and_leave_out_gaps():

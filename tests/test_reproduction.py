@@ -41,7 +41,7 @@ def older_numbers() -> list[tuple]:
     for r in tables.read_csv(DATA / "seed_complexity.csv"):
         found += [(4, r["model"], "lmbda=0.0067", "params", r["params_millions"]),
                   (4, r["model"], "lmbda=0.0067;pixels=393216", "macs", r["macs_billions"])]  # fmt: skip
-    for r in tables.read_csv(DATA / "seed_autoencoders.csv"):
+    for r in tables.read_csv(DATA / "reported_autoencoders.csv"):
         setting = f"picture={r['picture']};B={r['B']}"
         found += [(2, "ae-resnet18", setting, q, r[q]) for q in ("bpp", "psnr")]
         setting = f"picture={r['picture']};q={r['jpeg_quality']}"

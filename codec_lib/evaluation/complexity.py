@@ -18,6 +18,11 @@ from codec_lib.networks.priors.base import Prior
 PARTS = ("g_a", "g_s", "h_a", "h_s", "context", "entropy_parameters", "density_y", "density_z")
 
 
+def parameters(module: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
 def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
     """The work for one picture, all networks run once.
 
@@ -30,7 +35,7 @@ def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
     tiles = -(-height // 64) * -(-width // 64)
     model = type(model)(model.size).train()
     totals = dict.fromkeys(("params", "macs", "thop_params", "thop_macs", *PARTS), 0)
-    totals["params"] = sum(p.numel() for p in model.parameters())
+    totals["params"] = parameters(model)
     for name, module in model.named_modules():
         part = name.split(".")[0]
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | GDN):
@@ -55,7 +60,7 @@ def _adding(part: str, totals: dict[str, int]):
         totals[part] += kernel * (before if isinstance(module, nn.ConvTranspose2d) else after)
         if not isinstance(module, MaskedConv2d):
             totals["thop_macs"] += kernel * after
-            totals["thop_params"] += sum(p.numel() for p in module.parameters())
+            totals["thop_params"] += parameters(module)
 
     return add
 

@@ -1,12 +1,14 @@
 """What a conditional codec thinks of a picture, position by position: for figures, not for files."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from codec_lib import images, metrics
 from codec_lib.codecs.codec import Codec
 from codec_lib.errors import Unsupported
 from codec_lib.networks.priors.base import Group
@@ -65,3 +67,16 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     log_p = density.log_prob(torch.from_numpy(z).float().flatten(1).to(density.H[0].device))
     bits_z = (-log_p.double() / math.log(2)).reshape(z.shape).cpu().numpy()
     return Inspection(y.numpy(), *arrays, z.astype(np.float64), bits_z)
+
+
+@torch.inference_mode()
+def mean_psnr(pictures: Sequence[np.ndarray], reconstruct: Callable[[Tensor], Tensor], downscale: int) -> float:
+    """Mean PSNR [dB] of what `reconstruct`, of tensors (1, 3, H, W) in [0, 1], makes of pictures, uint8 (H, W, 3).
+
+    The pictures are padded to multiples of `downscale`, and cropped again.
+    """
+    values = []
+    for pixels in pictures:
+        x_hat = reconstruct(images.pad(images.to_tensor(pixels), downscale))
+        values.append(metrics.psnr(pixels, images.to_pixels(images.crop(x_hat, *pixels.shape[:2]))))
+    return float(np.mean(values))

@@ -10,6 +10,7 @@ is one of the figure, or a square of them.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -114,6 +116,33 @@ def density_fit(
     below.set(ylabel="fit − truth", xlabel="x")
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def nested_intervals(p: Sequence[float], message: Sequence[int], names: Sequence[str]) -> Figure:
+    """How arithmetic coding narrows an interval: a bar for each symbol, which is the part chosen above, enlarged.
+
+    Args:
+        p: probabilities of the symbols, in the order in which they divide an interval.
+        message: symbols, indices of `p`.
+        names: of the symbols.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.9 * len(message) + 0.3))
+    ends = np.concatenate([[0.0], np.cumsum(p)])
+    low, width = 0.0, 1.0
+    for k, chosen in enumerate(message):
+        for symbol, (left, right) in enumerate(pairwise(ends)):
+            colour = SKY if symbol == chosen else "white"
+            axis.add_patch(Rectangle((left, -k), right - left, 0.5, facecolor=colour, edgecolor="black"))
+            axis.text((left + right) / 2, 0.25 - k, names[symbol], ha="center", va="center")
+        axis.text(-0.02, 0.25 - k, f"{low:.4g} … {low + width:.4g}", ha="right", va="center")
+        if k < len(message) - 1:
+            for end, corner in ((ends[chosen], 0), (ends[chosen + 1], 1)):
+                axis.plot([end, corner], [-k, -k - 0.5], color="0.4", linewidth=0.8, linestyle="--")
+        low, width = low + width * ends[chosen], width * p[chosen]
+    axis.set(xlim=(-0.3, 1.01), ylim=(0.02 - len(message) + 0.95, 0.52))
+    axis.set_axis_off()
     return figure
 
 
@@ -329,7 +358,9 @@ def _canvas(sizes: Sequence[tuple[int, int]], bars: bool = False) -> tuple[Figur
         corners += [(x, _TITLE + k * (tall + _TITLE + below)) for k in range(len(column))]
         x += max(w for _, w in column) + _GAP
     total = x - _GAP, max(y + h for (_, y), (h, _) in zip(corners, sizes, strict=True)) + below
-    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, layout="none")
+    # Not "none": once shown, that would become the style's constrained layout, which has nothing to lay out here.
+    fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, layout=fixed)
 
     def place(x: int, y: int, w: int, h: int) -> Axes:
         return figure.add_axes((x / total[0], 1 - (y + h) / total[1], w / total[0], h / total[1]))
