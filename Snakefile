@@ -19,7 +19,7 @@ FOUR = [name for name in WEIGHTS if not name.startswith("ae-")]
 TORCHAC = [f"{name}.torchac" for name in FOUR if name.endswith("-q1") and not name.startswith("joint")]
 READS = {
     "00_autoencoders": [name for name in WEIGHTS if name not in FOUR or name.startswith("factorized")] + ["jpeg"],
-    "05_evaluation": [*FOUR, *TORCHAC, *measurements.CLASSICAL, measurements.TIMES],
+    "05_evaluation": [*FOUR, *TORCHAC, *measurements.curves(), measurements.TIMES],
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive"]
@@ -69,7 +69,7 @@ rule codec:
 
 rule classical:
     input: code("evaluation.classical"), lambda w: manifest(SETS[w.set])
-    output: "build/measured/{set}/{name," + "|".join(measurements.CLASSICAL) + "}.csv"
+    output: "build/measured/{set}/{name," + "|".join(measurements.curves()) + "}.csv"
     params: dataset=lambda w: SETS[w.set]
     shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {params.dataset}"
 

@@ -1,6 +1,8 @@
 """Distortion and rate: PSNR [dB], MS-SSIM, bits per pixel, BD-rate [%]."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +30,30 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() for p in (a, b))
     return of_tensors(x, y, data_range=255).item()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure of quality.
+
+    Attributes:
+        function: two pictures, uint8 (H, W, 3) -> a number, NaN where it is not defined.
+        label: for axes, with its unit.
+        digits: that are the same on every machine.
+    """
+
+    function: Callable[[np.ndarray, np.ndarray], float]
+    label: str
+    digits: int
+
+
+METRICS = {"psnr": Metric(psnr, "PSNR [dB]", 1), "ms_ssim": Metric(ms_ssim, "MS-SSIM", 2)}
+"""Name of a column -> what is measured of every decoded picture."""
+
+
+def measure(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """All of `METRICS` of two pictures, uint8 (H, W, 3)."""
+    return {name: metric.function(a, b) for name, metric in METRICS.items()}
 
 
 def bpp(size_in_bytes: int, pixels: np.ndarray) -> float:

@@ -6,6 +6,7 @@ importing them, so that reading them costs nothing; `PRIORS["mine"] = Entry(...)
 
 import importlib
 from dataclasses import dataclass
+from types import ModuleType
 
 from codec_lib.errors import Unsupported
 
@@ -19,6 +20,7 @@ class Entry:
         number: its id in the container, 1 to 255; never used again for another.
         label: its name in figures. colour, marker: of its curves.
         description: a line for the command line.
+        codec: the module of the codec that it is frozen into.
     """
 
     where: str
@@ -27,11 +29,16 @@ class Entry:
     colour: str
     marker: str
     description: str
+    codec: str = "codec_lib.codecs.codec"
 
     def load(self) -> type:
         """The class itself."""
         module, _, name = self.where.partition(":")
         return getattr(importlib.import_module(module), name)
+
+    def load_codec(self) -> ModuleType:
+        """The module of its codec, which has `freeze`, `from_tensors`, `rate_points`, `check_preset` and `in_words`."""
+        return importlib.import_module(self.codec)
 
 
 PRIORS: dict[str, Entry] = {
@@ -39,20 +46,25 @@ PRIORS: dict[str, Entry] = {
                         "one density a channel (Balle et al. 2017, 2018)"),
     "hyperprior": Entry("codec_lib.networks.priors.hyperprior:ScaleHyperprior", 2, "hyperprior", "#D55E00", "s",
                         "scales from side information (Balle et al. 2018)"),
-    "joint": Entry("codec_lib.networks.priors.joint:JointAutoregressive", 3, "joint", "#009E73", "^",
+    "joint": Entry("codec_lib.networks.priors.joint:JointAutoregressive", 3, "joint", "#009E73", "D",
                    "means and scales from side information and what is decoded (Minnen et al. 2018)"),
-    "checkerboard": Entry("codec_lib.networks.priors.checkerboard:Checkerboard", 4, "checkerboard", "#CC79A7", "D",
+    "checkerboard": Entry("codec_lib.networks.priors.checkerboard:Checkerboard", 4, "checkerboard", "#CC79A7", "^",
                           "the same in two passes (He et al. 2021)"),
 }  # fmt: skip
 
-_AUTOENCODERS = "codec_lib.networks.autoencoders:"
+
+def _autoencoder(name: str, number: int, colour: str, marker: str, description: str) -> Entry:
+    where, codec = f"codec_lib.networks.autoencoders:{name}", "codec_lib.codecs.autoencoder_codec"
+    return Entry(where, number, description, colour, marker, description, codec)
+
+
 AUTOENCODERS: dict[str, Entry] = {
-    "ae-maxpool": Entry(_AUTOENCODERS + "MaxPool", 16, "ae-maxpool", "0.25", "1", "convolutions and max-pooling"),
-    "ae-strided": Entry(_AUTOENCODERS + "Strided", 17, "ae-strided", "0.25", "2", "strided convolutions"),
-    "ae-residual": Entry(_AUTOENCODERS + "Residual", 18, "ae-residual", "0.25", "3", "and residual blocks"),
-    "ae-vae": Entry(_AUTOENCODERS + "Variational", 19, "ae-vae", "0.25", "4", "variational, a latent for each 8x8"),
-    "ae-vector": Entry(_AUTOENCODERS + "VariationalVector", 20, "ae-vector", "0.25", "+", "a vector for each 128x128"),
-    "ae-resnet18": Entry(_AUTOENCODERS + "ResNet18", 21, "ae-resnet18", "0.25", "x", "ResNet-18 and its mirror"),
+    "ae-maxpool": _autoencoder("MaxPool", 16, "#E69F00", "v", "convolutions, halved by max-pooling"),
+    "ae-strided": _autoencoder("Strided", 17, "#56B4E9", "P", "strided convolutions"),
+    "ae-residual": _autoencoder("Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"),
+    "ae-vae": _autoencoder("Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
+    "ae-vector": _autoencoder("VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"),
+    "ae-resnet18": _autoencoder("ResNet18", 21, "#CC79A7", "*", "ResNet-18 and a mirrored decoder"),
 }
 
 TRANSFORMS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -58,7 +58,7 @@ def test_shapes(model, x):
 
 
 def test_positions_are_as_large_as_the_docstring_says():
-    assert {name: kind.downscale for name, kind in AUTOENCODERS.items()} == {
+    assert {name: kind.load().downscale for name, kind in AUTOENCODERS.items()} == {
         "ae-maxpool": 8, "ae-strided": 8, "ae-residual": 8, "ae-vae": 8, "ae-vector": 128, "ae-resnet18": 32,
     }  # fmt: skip
 
@@ -305,6 +305,6 @@ def test_what_does_not_exist_is_refused_with_what_does(arguments, words):
 
 
 def test_names():
-    assert all(kind.name == name for name, kind in AUTOENCODERS.items())
+    assert all(kind.load().name == name for name, kind in AUTOENCODERS.items())
     assert all(name in autoencoders.__doc__ for name in AUTOENCODERS)
     assert BITS == (1, 2, 4, 10)

@@ -13,6 +13,7 @@ from codec_lib import rates, registry
 from codec_lib.errors import CodecError, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.models import Prediction
+from codec_lib.networks.priors import conditional as conditional_module
 from codec_lib.networks.priors.base import Prior
 from codec_lib.networks.priors.factorized import FactorizedPrior
 from codec_lib.training import initialisation
@@ -312,7 +313,7 @@ def test_training_sees_noise_where_it_counts_bits_and_rounds_what_is_synthesised
         noise.append(torch.rand(t.shape, generator=torch.Generator().manual_seed(len(noise))).double() - 0.5)
         return t + noise[-1]
 
-    monkeypatch.setattr(models, "add_noise", add_noise)
+    monkeypatch.setattr(conditional_module, "add_noise", add_noise)
     y = latent().requires_grad_()
     y_hat, bits = conditional.train().code(y)
     of = {n.shape[1:]: n for n in noise}

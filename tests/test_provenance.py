@@ -17,7 +17,7 @@ def names(*modules):
 
 def test_sources_are_all_that_a_module_imports():
     assert names("files") == {"errors", "files"}
-    assert {"evaluation", "codec", "exact", "metrics", "container"} <= names("evaluation.evaluation")
+    assert {"evaluation", "codec", "checkerboard", "compact", "metrics", "container"} <= names("evaluation.evaluation")
     assert not {"training", "plotting", "report", "pages", "runs"} & names("evaluation.evaluation")
 
 

@@ -6,7 +6,7 @@ bytes --container.unpack-- stream --symbol_streams-- symbols --dequantise, g_s--
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from codec_lib.coding import symbol_streams
 from codec_lib.coding.compressor import checked_symbols
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.errors import BadData, Unsupported
+from codec_lib.networks import autoencoders
 from codec_lib.networks.autoencoders import Autoencoder, make, order_0_bits
 
 CODERS = ("adaptive", "huffman", "huffman-file")
@@ -41,6 +42,7 @@ class AutoencoderCodec:
     preset: str
     stored: dict[str, Tensor]
     digest: bytes
+    shares_transforms: ClassVar = False
 
     @property
     def model(self) -> str:
@@ -56,6 +58,11 @@ class AutoencoderCodec:
     def rate_point(self) -> dict[str, float]:
         """What tells this codec from others of its model."""
         return {"B": self.network.B}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that its weight file holds."""
+        return self.stored
 
     @property
     def coders(self) -> tuple[str, ...]:
@@ -155,8 +162,8 @@ def _needed(state: Path | None) -> Path:
     return state
 
 
-def freeze(model: Autoencoder, preset: str) -> AutoencoderCodec:
-    """Turn a trained autoencoder into a codec: its weights rounded to what is stored.
+def freeze(model: Autoencoder, preset: str, lmbda: float | None = None) -> AutoencoderCodec:
+    """Turn a trained autoencoder into a codec: its weights rounded to what is stored; lmbda is not, the rate is fixed.
 
     Raises:
         BadData: a weight is not finite, or too large for half precision.
@@ -169,3 +176,33 @@ def assemble(network: Autoencoder, stored: dict[str, Tensor], preset: str) -> Au
     """A codec of a network whose weights are those `stored`, the tensors of a weight file."""
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return AutoencoderCodec(network, preset, stored, digest_of([network.name, preset, network.B], stored))
+
+
+def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> AutoencoderCodec:
+    """The codec that a weight file describes; errors of many kinds where it does not."""
+    network = autoencoders.make(described["model"], described["preset"], int(described["B"]))
+    return assemble(restore(network, tensors), tensors, described["preset"])
+
+
+def rate_points() -> tuple[int, ...]:
+    """The bits of the quantisers."""
+    return autoencoders.BITS
+
+
+def in_words(bits: int) -> str:
+    """What a weight file is for."""
+    return f"with {bits} bits"
+
+
+def no_such_point(model: str, bits: int) -> str:
+    """Why a number of bits is refused."""
+    return f"No quantiser of {model} has {bits} bits; choose from {', '.join(map(str, autoencoders.BITS))}."
+
+
+def check_preset(model: str, preset: str, bits: int) -> None:
+    """Refuse sizes that an autoencoder does not have.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    autoencoders.check_preset(model, preset)

@@ -9,9 +9,10 @@ From pixels to bytes and back:
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ from codec_lib.coding.integer_networks import from_grid, plus
 from codec_lib.coding.order import Order
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.errors import BadData, Corrupt, Unsupported
+from codec_lib.networks import models
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
-from codec_lib.rates import quality_of
+from codec_lib.rates import LMBDAS, quality_of
 
 Code = Callable[[Group, Tensor, Tensor], Tensor]
 Choose = Callable[[Group, Tensor], Tensor]
@@ -56,6 +58,7 @@ class Codec:
     lmbda: float
     stored: dict[str, Tensor]
     digest: bytes
+    shares_transforms: ClassVar = True  # with others of its rate point
 
     @property
     def model(self) -> str:
@@ -71,6 +74,11 @@ class Codec:
     def rate_point(self) -> dict[str, float]:
         """What tells this codec from others of its model."""
         return {"lmbda": self.lmbda}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that its weight file holds."""
+        return self.stored | stored_tables(self.tables)
 
     @property
     def coders(self) -> tuple[str, ...]:
@@ -304,7 +312,7 @@ def freeze(model: Prior, preset: str, lmbda: float) -> Codec:
     """
     stored = round_weights(model)
     network = restore(type(model)(model.size), stored)
-    return assemble(network, stored, network.tables(), preset, lmbda)
+    return assemble(network, stored, network.make_tables(), preset, lmbda)
 
 
 def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float) -> Codec:
@@ -321,7 +329,48 @@ def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables
 def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
     """The tensors of a weight file that hold the tables."""
     return {
-        f"tables.{stream}.{part}": torch.from_numpy(getattr(t, part))
-        for stream, t in tables.items()
-        for part in ("widths", "offsets", "frequencies")
+        f"tables.{stream}.{part}": torch.from_numpy(getattr(t, part)) for stream, t in tables.items() for part in _PARTS
     }
+
+
+_PARTS = ("widths", "offsets", "frequencies")
+
+
+def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Codec:
+    """The codec that a weight file describes; errors of many kinds where it does not."""
+    lmbda = float(described["lmbda"])
+    if not 0 < lmbda < math.inf:
+        raise ValueError("no rate point")
+    network = models.make(described["model"], described["preset"], lmbda)
+    stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
+    restore(network, stored)
+    tables = {}
+    for stream, count in network.table_counts().items():
+        tables[stream] = Tables(*(tensors[f"tables.{stream}.{part}"].numpy() for part in _PARTS))
+        if len(tables[stream].widths) != count:
+            raise ValueError(f"{count} tables are needed for {stream}")
+    return assemble(network, stored, tables, described["preset"], lmbda)
+
+
+def rate_points() -> tuple[int, ...]:
+    """The qualities, from 1."""
+    return tuple(range(1, len(LMBDAS) + 1))
+
+
+def in_words(quality: int) -> str:
+    """What a weight file is for."""
+    return f"at quality {quality}"
+
+
+def no_such_point(model: str, quality: int) -> str:
+    """Why a quality is refused."""
+    return f"There is no quality {quality}; choose from 1 to {len(LMBDAS)}."
+
+
+def check_preset(model: str, preset: str, quality: int) -> None:
+    """Refuse sizes that a model does not have.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    models.preset(preset, LMBDAS[quality - 1], model)

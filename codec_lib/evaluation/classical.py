@@ -5,7 +5,7 @@ baseline with 4:2:0 chroma and optimised Huffman tables, as most JPEG files are.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,46 +18,45 @@ from codec_lib.errors import Unsupported
 
 
 class Classical(NamedTuple):
-    """How Pillow is asked for a file: `options` and the quality under the name `knob`.
+    """A codec of others.
 
-    `qualities` draw a curve from about 0.1 to 2.5 bpp on Kodak.
+    Attributes:
+        encode: a picture, uint8 (H, W, 3), and a quality -> its file.
+        qualities: that draw a curve from about 0.1 to 2.5 bpp on Kodak.
+        colour, marker: of its curve, whose label is its name.
+        decode: a file -> its picture, uint8 (H, W, 3).
     """
 
-    format: str
-    knob: str
+    encode: Callable[[np.ndarray, float], bytes]
     qualities: tuple[float, ...]
-    options: dict
+    colour: str
+    marker: str
+    decode: Callable[[bytes], np.ndarray] | None = None
 
 
-# One thread and no tiles: libavif otherwise cuts the picture into tiles by the number of cores.
-_AVIF = {"speed": 6, "max_threads": 1, "autotiling": False, "advanced": {"tune": "psnr"}}
-_AVIF_QUALITIES = (10, 22, 34, 48, 62, 76, 88)
-
-CODECS: dict[str, Classical] = {
-    # libjpeg-turbo. Not progressive, chroma 4:2:0 as Pillow has it by default. Qualities 1 to 95.
-    "JPEG": Classical("JPEG", "quality", (5, 10, 20, 30, 50, 70, 85), {"optimize": True}),
-    # OpenJPEG. The 9/7 wavelet and the ICT, without which RGB costs twice the bits. Quality is the rate [bpp] of every
-    # picture, at which the encoder makes the squared error least; the mode "dB" instead gives every picture the same
-    # PSNR, and its means over Kodak take a quarter more bits.
-    "JPEG 2000": Classical(
-        "JPEG2000", "quality_layers", (0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.5),
-        {"quality_mode": "rates", "irreversible": True, "mct": 1},
-    ),
-    # libwebp, lossy (VP8), which is always 4:2:0. Qualities 0 to 100.
-    "WebP": Classical("WEBP", "quality", (0, 8, 25, 50, 75, 87, 94), {"lossless": False, "method": 6}),
-    # libaom, all intra. Qualities 0 to 100.
-    "AVIF": Classical("AVIF", "quality", _AVIF_QUALITIES, _AVIF | {"subsampling": "4:2:0"}),
-    "AVIF 4:4:4": Classical("AVIF", "quality", _AVIF_QUALITIES, _AVIF | {"subsampling": "4:4:4"}),
-    # libjxl: XYB and a perceptual target, with no mode for the squared error. Qualities 0 to 100.
-    "JPEG XL": Classical("JXL", "quality", (2, 12, 25, 45, 65, 82, 93), {"effort": 7, "lossless": False}),
-}  # fmt: skip
-_JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+def _pillow(format: str, **options: object) -> Callable[[np.ndarray, float], bytes]:
+    return lambda pixels, quality: _save(pixels, format, quality=quality, **options)
 
 
-def _codec(name: str) -> Classical:
-    if name not in CODECS:
-        raise Unsupported(f"There is no classical codec '{name}'; choose from {', '.join(CODECS)}.")
-    return CODECS[name]
+def _save(pixels: np.ndarray, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _jpeg_2000(pixels: np.ndarray, rate: float) -> bytes:
+    """OpenJPEG with the 9/7 wavelet and the ICT, without which RGB costs twice the bits.
+
+    Quality is the rate [bpp] of every picture, at which the encoder makes the squared error least; the mode "dB"
+    instead gives every picture the same PSNR, and its means over Kodak take a quarter more bits.
+    """
+    ratio = [24 / rate]  # to 24 bits per pixel
+    return _save(pixels, "JPEG2000", quality_layers=ratio, quality_mode="rates", irreversible=True, mct=1)
+
+
+def _jpeg_xl(pixels: np.ndarray, quality: float) -> bytes:
+    _register_jxl()
+    return _save(pixels, "JXL", quality=quality, effort=7, lossless=False)
 
 
 def _register_jxl() -> None:
@@ -67,40 +66,57 @@ def _register_jxl() -> None:
         raise Unsupported("JPEG XL is not installed here; run 'pip install pillow-jxl-plugin'.") from error
 
 
+# One thread and no tiles: libavif otherwise cuts the picture into tiles by the number of cores.
+_AVIF = {"speed": 6, "max_threads": 1, "autotiling": False, "advanced": {"tune": "psnr"}}
+_AVIF_QUALITIES = (10, 22, 34, 48, 62, 76, 88)
+
+CODECS: dict[str, Classical] = {
+    # libjpeg-turbo. Not progressive, chroma 4:2:0 as Pillow has it by default. Qualities 1 to 95.
+    "JPEG": Classical(_pillow("JPEG", optimize=True), (5, 10, 20, 30, 50, 70, 85), "0.2", "x"),
+    "JPEG 2000": Classical(_jpeg_2000, (0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.5), "0.4", "+"),
+    # libwebp, lossy (VP8), which is always 4:2:0. Qualities 0 to 100.
+    "WebP": Classical(_pillow("WEBP", lossless=False, method=6), (0, 8, 25, 50, 75, 87, 94), "0.55", "1"),
+    # libaom, all intra. Qualities 0 to 100.
+    "AVIF": Classical(_pillow("AVIF", subsampling="4:2:0", **_AVIF), _AVIF_QUALITIES, "0.2", "2"),
+    "AVIF 4:4:4": Classical(_pillow("AVIF", subsampling="4:4:4", **_AVIF), _AVIF_QUALITIES, "0.4", "3"),
+    # libjxl: XYB and a perceptual target, with no mode for the squared error. Qualities 0 to 100.
+    "JPEG XL": Classical(_jpeg_xl, (2, 12, 25, 45, 65, 82, 93), "0.55", "4"),
+}
+_JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+
+
+def _codec(name: str) -> Classical:
+    if name not in CODECS:
+        raise Unsupported(f"There is no classical codec '{name}'; choose from {', '.join(CODECS)}.")
+    return CODECS[name]
+
+
 def encode(name: str, pixels: np.ndarray, quality: float) -> bytes:
     """The file of a picture, uint8 (H, W, 3), by a codec of `CODECS`; the ranges of `quality` stand there.
 
     Raises:
         Unsupported: there is no such codec, or the package of JPEG XL is missing.
     """
-    codec = _codec(name)
-    if codec.format == "JXL":
-        _register_jxl()
-    # OpenJPEG takes the ratio to 24 bits per pixel.
-    value = [24 / quality] if codec.format == "JPEG2000" else quality
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, codec.format, **{codec.knob: value}, **codec.options)
-    return buffer.getvalue()
+    return _codec(name).encode(pixels, quality)
 
 
-def decode(data: bytes) -> np.ndarray:
-    """The picture of a file of `encode`, uint8 (H, W, 3).
+def decode(data: bytes, name: str | None = None) -> np.ndarray:
+    """The picture of a file of `encode`, uint8 (H, W, 3); Pillow knows whose it is, if the codec is not named.
 
     Raises:
         Unsupported: it is a JPEG XL file and the package for it is missing.
     """
+    if name is not None and (own := _codec(name).decode):
+        return own(data)
     if data.startswith(_JXL_SIGNATURES):
         _register_jxl()
     return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def measure(pixels: np.ndarray, data: bytes) -> dict:
-    """`bits`, `bpp`, `psnr` [dB] and `ms_ssim` of a file of a picture."""
-    decoded = decode(data)
-    return {
-        "bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, decoded),
-        "ms_ssim": metrics.ms_ssim(pixels, decoded),
-    }  # fmt: skip
+def measure(pixels: np.ndarray, data: bytes, name: str | None = None) -> dict:
+    """`bits`, `bpp` and `metrics.METRICS` of a file of a picture."""
+    decoded = decode(data, name)
+    return {"bits": 8 * len(data), "bpp": metrics.bpp(len(data), pixels)} | metrics.measure(pixels, decoded)
 
 
 def curve(
@@ -115,7 +131,7 @@ def curve(
         for quality in qualities:
             rows = []
             for pixels in pictures:
-                rows.append(measure(pixels, encode(name, pixels, quality)))
+                rows.append(measure(pixels, encode(name, pixels, quality), name))
                 bar.update()
             points.append({"quality": quality} | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
     return points

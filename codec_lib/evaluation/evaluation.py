@@ -54,15 +54,19 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> d
     end = time.perf_counter()
     predicted, estimate = codec.predict(pixels)
     count = pixels.shape[0] * pixels.shape[1]
-    return {
+    measured = metrics.measure(pixels, decoded) | {
         "num_pixels": count, "bits": 8 * file.stat().st_size, "bpp": metrics.bpp(len(data), pixels),
-        "psnr": metrics.psnr(pixels, decoded), "time(enc)": encoded - start, "time(dec)": end - read,
-        "ms_ssim": metrics.ms_ssim(pixels, decoded), "bpp_estimated": estimate / count,
-        "exact": bool(np.array_equal(decoded, predicted)),
-        "container": unpack(data).overhead,
+        "time(enc)": encoded - start, "time(dec)": end - read, "bpp_estimated": estimate / count,
     }  # fmt: skip
+    told = {"exact": bool(np.array_equal(decoded, predicted)), "container": unpack(data).overhead}
+    return {name: measured[name] for name in columns() if name in measured} | told
 
 
 def summary(rows: list[dict]) -> dict:
     """The mean of each column over the pictures, as the field reports it (bpp and PSNR per picture first)."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in COLUMNS if name in rows[0]}
+    return {name: float(np.mean([row[name] for row in rows])) for name in columns() if name in rows[0]}
+
+
+def columns() -> list[str]:
+    """`COLUMNS`, and what else is in `metrics.METRICS`."""
+    return list(dict.fromkeys([*COLUMNS, *metrics.METRICS]))

@@ -22,8 +22,11 @@ from codec_lib.weights import weight_files
 from codec_lib.weights.weight_files import AnyCodec
 
 TIMES = "times"
-CLASSICAL = {re.sub(r"[ :]+", "", name.lower()): name for name in classical.CODECS}
-"""The name of a curve's measurement -> that of its codec."""
+
+
+def curves() -> dict[str, str]:
+    """The names of measurements of classical codecs -> those of the codecs."""
+    return {re.sub(r"[ :]+", "", name.lower()): name for name in classical.CODECS}
 
 
 def stem(model: str, preset: str, quality: int, coder: str | None = None) -> str:
@@ -55,7 +58,7 @@ def pictures(
 
 def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = True) -> list[Row]:
     """The rows of `classical.curve`; arguments and errors as of `pictures`."""
-    name = next(name for name, of in CLASSICAL.items() if of == codec)
+    name = next(name for name, of in curves().items() if of == codec)
     return _rows(
         name, folder, "evaluation.classical", {}, dataset,
         lambda: classical.curve(codec, datasets.open_pictures(dataset), progress=progress),
@@ -100,8 +103,8 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     weights: dict[str, str] = {}
     if name == TIMES:
         module, rows = "evaluation.timing", times(dataset)
-    elif name in CLASSICAL:
-        module, rows = "evaluation.classical", curve(CLASSICAL[name], dataset)
+    elif name in curves():
+        module, rows = "evaluation.classical", curve(curves()[name], dataset)
     else:
         codec, coder = _codec(name)
         module, rows, weights = "evaluation.evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
@@ -116,7 +119,7 @@ def _codec(name: str) -> tuple[AnyCodec, str | None]:
     of_weights, _, coder = name.partition(".")
     path = weight_files.WEIGHTS / f"{of_weights}.safetensors"
     if not path.is_file():
-        known = ", ".join([TIMES, *CLASSICAL])
+        known = ", ".join([TIMES, *curves()])
         raise Unsupported(f"Nothing is called '{name}'; name a weight file of data/weights, or one of {known}.")
     return weight_files.read(path), coder or None
 

@@ -26,7 +26,9 @@ from matplotlib.patheffects import withStroke
 from scipy.optimize import isotonic_regression
 
 from codec_lib import registry, tables
+from codec_lib.evaluation.classical import CODECS
 from codec_lib.files import replace_atomically
+from codec_lib.metrics import METRICS
 from codec_lib.places import ROOT
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -49,11 +51,16 @@ STYLE = {
 DPI = 150
 """Of saved figures, and of those that show photographs wherever they are shown."""
 LABELS = {
-    "step": "step", "minutes": "time [min]", "loss": "loss", "bpp": "rate [bit/pixel]", "psnr": "PSNR [dB]",
-    "ms_ssim": "MS-SSIM", "ms_ssim_db": "MS-SSIM, -10 log10(1 - MS-SSIM) [dB]",
+    "step": "step", "minutes": "time [min]", "loss": "loss", "bpp": "rate [bit/pixel]",
+    "ms_ssim_db": "MS-SSIM, -10 log10(1 - MS-SSIM) [dB]",
 }  # fmt: skip
 
 Rows = Sequence[Mapping[str, object]]
+
+
+def label_of(column: str) -> str:
+    """What a column is called on an axis, with its unit."""
+    return METRICS[column].label if column in METRICS else LABELS.get(column, column)
 
 
 def save(figure: Figure, name: str, folder: str | Path) -> None:
@@ -201,7 +208,7 @@ def _draw_runs(axis: Axes, rows_by_name: Mapping[str, Rows], x: str, column: str
             axis.plot(*validation, label=name, **style)
             style = style | {"linestyle": ":", "marker": None, "linewidth": 1.0}
         axis.plot(*_xy(rows, x, column), label=None if len(validation[0]) else name, **style)
-    axis.set(xlabel=LABELS.get(x, x), ylabel=LABELS[column])
+    axis.set(xlabel=label_of(x), ylabel=label_of(column))
 
 
 @plt.rc_context(STYLE)
@@ -211,7 +218,7 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
     Args:
         curves: name -> rows with `bpp` and the column `y`, in any order; `kind_of(name)` decides the style.
         title: of the figure, say the data set.
-        y: the quality, a column in LABELS.
+        y: the quality, a column: one of `metrics.METRICS`, say.
         up_to: rows above this rate are left out.
     """
     figure, axis = plt.subplots(figsize=(8.5, max(4.6, 0.28 * len(curves) + 0.8)))
@@ -222,7 +229,7 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
         order = [i for i in np.argsort(rates) if rates[i] <= up_to]
         axis.plot(rates[order], values[order], label=name, **_style(name, kind, seen[kind]))
         seen[kind] += kind != "own" or _model_in(name) is None
-    axis.set(xlabel=LABELS["bpp"], ylabel=LABELS.get(y, y), title=title)
+    axis.set(xlabel=LABELS["bpp"], ylabel=label_of(y), title=title)
     axis.set_xlim(left=0)
     _name_lines(axis)
     return figure
@@ -505,15 +512,16 @@ def _xy(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array(pairs, dtype=float).reshape(-1, 2).T)
 
 
-def _model_in(name: str) -> int | None:
-    """Which of our four models a name has in it."""
-    return next((i for i, model in enumerate(registry.PRIORS) if model in name.lower()), None)
+def _model_in(name: str) -> registry.Entry | None:
+    """Which of our models a name has in it."""
+    return next((entry for model, entry in registry.models().items() if model in name.lower()), None)
 
 
 def _own_style(name: str, i: int) -> dict:
     """The style of one of our models, the same in every figure, or of the i-th run of another name."""
     model = _model_in(name)
-    i = len(registry.PRIORS) + i if model is None else model
+    if model is not None:
+        return {"color": model.colour, "marker": model.marker, "linestyle": "-"}
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS["own"][i % len(MARKERS["own"])], "linestyle": "-"}
 
 
@@ -523,6 +531,9 @@ def _style(name: str, kind: str, i: int) -> dict:
         return _own_style(name, i)
     marker = MARKERS[kind][i % len(MARKERS[kind])]
     if kind == "classical":
-        return {"color": GREYS[i % 3], "marker": marker, "linestyle": ((0, (5, 2)), (0, (2, 1)))[i % 2]}
+        dash = ((0, (5, 2)), (0, (2, 1)))[i % 2]
+        if name in CODECS:
+            return {"color": CODECS[name].colour, "marker": CODECS[name].marker, "linestyle": dash}
+        return {"color": GREYS[i % len(GREYS)], "marker": marker, "linestyle": dash}
     colour = GREYS[i // len(MARKERS[kind]) % len(GREYS)] if _model_in(name) is None else _own_style(name, i)["color"]
     return {"color": colour, "linestyle": ":", "marker": marker, "markerfacecolor": "white", "linewidth": 1.2}

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,14 +20,25 @@ VERSIONS = ("torch", "numpy", "pillow", "constriction", "torchac", "matplotlib",
 
 
 def sources(*modules: str) -> list[Path]:
-    """The source files of these modules of codec_lib ("coding.huffman") and of all that they import of it, sorted."""
+    """The source files of these modules of codec_lib ("coding.huffman") and of all that they import or name, sorted."""
     found, waiting = set(), list(modules)
     while waiting:
         path = _path(waiting.pop())
         if path not in found:
             found.add(path)
-            waiting += imported(path.read_text(encoding="utf-8"))
+            source = path.read_text(encoding="utf-8")
+            waiting += imported(source) | _named(source)
     return sorted(found)
+
+
+def _named(source: str) -> set[str]:
+    """The modules that strings of Python source name, as those of the registry do."""
+    strings = {n.value.partition(":")[0] for n in ast.walk(ast.parse(source)) if _is_string(n)}
+    return {_module(name) for name in strings if re.fullmatch(rf"{PACKAGE.name}(\.\w+)+", name)} - {"__init__"}
+
+
+def _is_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _path(module: str) -> Path:

@@ -29,6 +29,9 @@ from codec_lib.registry import AUTOENCODERS
 BITS = (1, 2, 4, 10)
 """B of the seeds' quantisers."""
 
+PRETRAINED = "microsoft/resnet-18"
+"""Weights trained on ImageNet, of Hugging Face."""
+
 _NOISE = 12**-0.5  # standard deviation of a rounding error, in steps
 
 
@@ -87,6 +90,7 @@ class Autoencoder(nn.Module):
     downscale = 8
     first_contrast = 0.2
     own_noise = False
+    pretrained: str | None = None  # weights of others that it can start from
 
     def __init__(self, size: Size, B: int, straight_through: bool = False):
         super().__init__()
@@ -286,7 +290,7 @@ class ResNet18(Autoencoder):
     name = "ae-resnet18"
     downscale = 32
     first_contrast = 0.0  # amplitudes double from block to block
-    SOURCE = "microsoft/resnet-18"
+    pretrained = PRETRAINED
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
         first, *widths = size.widths
@@ -298,7 +302,7 @@ class ResNet18(Autoencoder):
 
     def fetch_pretrained(self) -> str | None:
         """Start the encoder from ImageNet's weights; if that cannot be, the reason in a sentence."""
-        return self.g_a.fetch_pretrained(self.SOURCE)
+        return self.g_a.fetch_pretrained(self.pretrained)
 
 
 class _ResNetEncoder(nn.Module):

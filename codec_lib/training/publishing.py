@@ -13,13 +13,11 @@ from pathlib import Path
 
 import torch
 
-from codec_lib import __version__, datasets
-from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib import __version__, datasets, registry
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation, provenance
 from codec_lib.files import write_bytes
-from codec_lib.networks.autoencoders import Autoencoder
 from codec_lib.training.runs import LENGTHS, Run, Settings
 from codec_lib.weights import weight_files
 
@@ -40,10 +38,7 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         The weight file's path and the card.
     """
     settings = run.settings
-    if isinstance(run.average, Autoencoder):
-        frozen = autoencoder_codec.freeze(run.average, settings.preset)
-    else:
-        frozen = codec.freeze(run.average, settings.preset, settings.lmbda)
+    frozen = registry.entry(settings.model).load_codec().freeze(run.average, settings.preset, settings.lmbda)
     path = weight_files.path_of(settings.model, settings.preset, frozen.quality, folder)
     card = {
         "name": path.stem,

@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from codec_lib import registry
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, CodecError, Unsupported
-from codec_lib.networks.autoencoders import ResNet18
+from codec_lib.networks.autoencoders import PRETRAINED
 from codec_lib.training.publishing import corpus, read_card_of
 from codec_lib.training.runs import CHECKPOINT, LENGTHS, Settings, options
 from codec_lib.weights import weight_files
@@ -70,12 +71,12 @@ def stage_of(run: dict) -> Stage:
         model, preset, _ = name.rsplit("-", 2)
         told = {k: run[k] for k in Settings.__dataclass_fields__ if run.get(k) is not None and k not in LENGTHS}
         settings = Settings(**{"model": model, "preset": preset} | told, steps=run["steps"])
-        if model == ResNet18.name and began["start"] is None:
+        if registry.entry(model).load().pretrained and began["start"] is None:
             settings = replace(settings, random_start=True)  # pretrained weights were not to be had
         threads = re.match(r"CPU, (\d+) threads", run["device"])
         return Stage(
             name, run["digest"], settings,
-            {option: origin for option, origin in began.items() if origin not in (None, ResNet18.SOURCE)},
+            {option: origin for option, origin in began.items() if origin not in (None, PRETRAINED)},
             int(threads[1]) if threads else None, run.get("processes", 1), run.get("corpus", {}).get("sha256"),
             run["minutes"], run.get("length") in ("steps", "epochs"),
         )  # fmt: skip

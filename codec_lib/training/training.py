@@ -21,8 +21,9 @@ from codec_lib import datasets, tables
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
-from codec_lib.networks.autoencoders import Autoencoder, ResNet18
+from codec_lib.networks.autoencoders import PRETRAINED
 from codec_lib.networks.models import Prediction
+from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import initialisation
 from codec_lib.training.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
 from codec_lib.weights.weight_files import AnyCodec
@@ -202,7 +203,7 @@ def _check(settings: Settings, model: nn.Module) -> None:
         raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
-    if settings.prior_only and isinstance(model, Autoencoder):
+    if settings.prior_only and settings.model in AUTOENCODERS:
         raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
     if settings.dataset in ("kodak", "photographs"):
         raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
@@ -221,7 +222,7 @@ def _name(source: AnyCodec) -> str:
 
 def _check_origins(run: Run, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
     """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
-    pretrained = run.started_from == ResNet18.SOURCE
+    pretrained = run.started_from == PRETRAINED
     for option, had, given in (
         ("--start", None if pretrained else run.started_from, source),
         ("--transforms", run.transforms_from, transforms),
@@ -234,7 +235,7 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, trans
     settings = run.settings
     if source is not None:
         run.started_from = _name(source)
-    if isinstance(run.model, Autoencoder):
+    if settings.model in AUTOENCODERS:
         _start_autoencoder(run, source)
     else:
         sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
@@ -252,9 +253,9 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, trans
 def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
     if source is not None:
         run.model.load_state_dict(source.network.state_dict())
-    elif isinstance(run.model, ResNet18) and not run.settings.random_start:
+    elif run.model.pretrained and not run.settings.random_start:
         reason = run.model.fetch_pretrained()
-        run.started_from = run.model.SOURCE if reason is None else None
+        run.started_from = run.model.pretrained if reason is None else None
         if reason and run.rank == 0:
             tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
 

@@ -4,7 +4,6 @@ Models of one rate point that differ in their priors alone may share transforms:
 others name it and hold a checksum of what they expect to find there.
 """
 
-import math
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,19 +11,13 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from codec_lib import registry
-from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.codecs.codec import Codec
-from codec_lib.codecs.weight_rounding import digest_of, restore
+from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
-from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
 from codec_lib.files import write_bytes
-from codec_lib.networks import autoencoders, models
-from codec_lib.networks.priors.base import Prior
 from codec_lib.places import WEIGHTS
-from codec_lib.rates import LMBDAS
-from codec_lib.registry import AUTOENCODERS, PRIORS
 
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
@@ -39,11 +32,7 @@ def rate_points(model: str) -> tuple[int, ...]:
     Raises:
         Unsupported: no such model, with the possible choices.
     """
-    if model in PRIORS:
-        return tuple(range(1, len(LMBDAS) + 1))
-    if model in AUTOENCODERS:
-        return autoencoders.BITS
-    raise Unsupported(f"There is no model '{model}'; choose from {', '.join(registry.models())}.")
+    return registry.entry(model).load_codec().rate_points()
 
 
 def check_choice(model: str, quality: int) -> None:
@@ -52,12 +41,8 @@ def check_choice(model: str, quality: int) -> None:
     Raises:
         Unsupported: with the possible choices.
     """
-    points = rate_points(model)
-    if quality in points:
-        return
-    if model in AUTOENCODERS:
-        raise Unsupported(f"No quantiser of {model} has {quality} bits; choose from {', '.join(map(str, points))}.")
-    raise Unsupported(f"There is no quality {quality}; choose from 1 to {len(points)}.")
+    if quality not in rate_points(model):
+        raise Unsupported(registry.entry(model).load_codec().no_such_point(model, quality))
 
 
 def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -> None:
@@ -75,15 +60,13 @@ def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -
     path = Path(path)
     described = {"model": frozen.model, "preset": frozen.preset, "format": FORMATS[-1]}
     described |= {name: repr(value) for name, value in frozen.rate_point.items()}
-    tensors = frozen.stored
+    tensors = frozen.tensors
     if transforms_of is not None:
         own = transforms_in(tensors)
         if not same_tensors(own, _transforms_beside(path, transforms_of)):
             raise BadData(f"The transforms of {path.stem} are not those of {transforms_of}.")
         tensors = {name: t for name, t in tensors.items() if name not in own}
         described["transforms"] = f"{transforms_of} {digest_of([], own).hex()}"
-    if isinstance(frozen, Codec):
-        tensors = tensors | codec.stored_tables(frozen.tables)
     write_bytes(path, safetensors_bytes(tensors, described))
 
 
@@ -99,7 +82,7 @@ def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def holder_of_transforms(frozen: AnyCodec, folder: Path) -> str | None:
     """The name, without suffix, of another model's weight file of the same rate point that holds this g_a and g_s."""
-    if not isinstance(frozen, Codec):
+    if not frozen.shares_transforms:
         return None
     own = transforms_in(frozen.stored)
     for path in sorted(folder.glob(f"*-{frozen.preset}-q{frozen.quality}.safetensors")):
@@ -140,16 +123,7 @@ def read(path: str | Path) -> AnyCodec:
     try:
         if described["format"] not in FORMATS:
             raise ValueError("another format")
-        if described["model"] in AUTOENCODERS:
-            network = autoencoders.make(described["model"], described["preset"], int(described["B"]))
-            return autoencoder_codec.assemble(restore(network, tensors), tensors, described["preset"])
-        lmbda = float(described["lmbda"])
-        if not 0 < lmbda < math.inf:
-            raise ValueError("no rate point")
-        network = models.make(described["model"], described["preset"], lmbda)
-        stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
-        restore(network, stored)
-        return codec.assemble(network, stored, _read_tables(network, tensors), described["preset"], lmbda)
+        return registry.entry(described["model"]).load_codec().from_tensors(described, tensors)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error
 
@@ -161,16 +135,6 @@ def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise BadData(f"The weights {path} cannot be read: {error}.") from error
-
-
-def _read_tables(network: Prior, tensors: dict[str, Tensor]) -> dict[str, Tables]:
-    tables = {}
-    for stream, count in network.table_counts().items():
-        parts = (tensors[f"tables.{stream}.{part}"].numpy() for part in ("widths", "offsets", "frequencies"))
-        tables[stream] = Tables(*parts)
-        if len(tables[stream].widths) != count:
-            raise ValueError(f"{count} tables are needed for {stream}")
-    return tables
 
 
 def available(model: str, folder: str | Path = WEIGHTS) -> list[int]:
@@ -194,7 +158,7 @@ def load(model: str, quality: int, preset: str | None = None, folder: str | Path
     """
     check_choice(model, quality)
     if preset is not None:
-        _check_preset(model, preset, quality)
+        registry.entry(model).load_codec().check_preset(model, preset, quality)
     folder = Path(folder)
     for name in [preset] if preset else registry.presets():
         path = path_of(model, name, quality, folder)
@@ -211,15 +175,8 @@ def load(model: str, quality: int, preset: str | None = None, folder: str | Path
     raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
 
 
-def _check_preset(model: str, preset: str, quality: int) -> None:
-    if model in AUTOENCODERS:
-        autoencoders.check_preset(model, preset)
-    else:
-        models.preset(preset, LMBDAS[quality - 1], model)
-
-
 def _rate_point(model: str, quality: int) -> str:
-    return f"with {quality} bits" if model in AUTOENCODERS else f"at quality {quality}"
+    return registry.entry(model).load_codec().in_words(quality)
 
 
 def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:

@@ -42,14 +42,14 @@ class Prior(nn.Module):
         name: as in the registry.
         order: the coding order of positions.
         downscale: pixels that a latent position covers, each way.
-        streams: of a file, in its order.
+        pretrained: name of weights of others that it can start from; there are none.
         size: what it was made with.
     """
 
     name: str
     order: Order = ONE_GROUP
     downscale = 16
-    streams: tuple[str, ...] = ("y",)
+    pretrained: str | None = None
 
     def __init__(self, size: Preset):
         super().__init__()
@@ -88,8 +88,8 @@ class Prior(nn.Module):
         """Channels, height and width of each stream's symbols, of a latent of h x w."""
         return {"y": (self.size.M, h, w)}
 
-    def tables(self) -> dict[str, Tables]:
-        """The integer tables of each stream, made anew from the weights."""
+    def make_tables(self) -> dict[str, Tables]:
+        """The integer tables of each stream, from the weights."""
         raise NotImplementedError
 
     def table_counts(self) -> dict[str, int]:

@@ -44,7 +44,6 @@ class Conditional(Prior):
     All but g_a and g_s runs in float32.
     """
 
-    streams = ("z", "y")
     h_a: nn.Sequential
     h_s: nn.Sequential
 
@@ -144,7 +143,7 @@ class Conditional(Prior):
     def shapes(self, h: int, w: int) -> dict[str, tuple[int, int, int]]:
         return {"z": (self.size.N, -(-h // 4), -(-w // 4)), "y": (self.size.M, h, w)}
 
-    def tables(self) -> dict[str, Tables]:
+    def make_tables(self) -> dict[str, Tables]:
         return {"z": frozen_tables(self.density_z), "y": gaussian_tables()}
 
     def table_counts(self) -> dict[str, int]:
@@ -228,8 +227,13 @@ class Conditional(Prior):
         last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = solution[:K].T
         last.bias[-M:] = solution[K] - shift @ solution[:K]
 
+    @torch.no_grad()
     def rescale(self, gain: float) -> None:
         self.inv_scale.div_(gain)
+        M, last = self.size.M, self.readout
+        last.weight[:-M].mul_(gain)  # of the means, where there are any
+        last.bias[:-M].mul_(gain)
+        last.bias[-M:].add_(math.log2(gain))
 
     @torch.no_grad()
     def expect(self, log2_scale: Tensor) -> None:

@@ -68,11 +68,7 @@ class ContextPrior(Conditional):
     @torch.no_grad()
     def rescale(self, gain: float) -> None:
         super().rescale(gain)
-        M, last = self.size.M, self.readout
         self.context.weight.div_(gain)
-        last.weight[:M].mul_(gain)
-        last.bias[:M].mul_(gain)
-        last.bias[M:].add_(math.log2(gain))
 
     def pass_words_on(self, K: int) -> None:
         pass_on(self.h_s[-1], K, torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))

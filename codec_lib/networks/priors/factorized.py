@@ -37,7 +37,7 @@ class FactorizedPrior(Prior):
         """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
         return density_bits(self.density_y, y_hat)
 
-    def tables(self) -> dict[str, Tables]:
+    def make_tables(self) -> dict[str, Tables]:
         return {"y": frozen_tables(self.density_y)}
 
     def table_counts(self) -> dict[str, int]:

@@ -1,7 +1,5 @@
 """The scale hyperprior: Balle et al. 2018."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -30,11 +28,6 @@ class ScaleHyperprior(Conditional):
 
     def exact(self) -> "ExactScales":
         return ExactScales(self)
-
-    @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        super().rescale(gain)
-        self.h_s[-1].bias.add_(math.log2(gain))
 
 
 class ExactScales(ExactConditional):
