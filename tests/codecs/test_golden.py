@@ -13,7 +13,7 @@ from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
 from codec_lib.registry import PRIORS
 from codec_lib.weights import weight_files
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 # --- a stream of hand-made tables, in full --------------------------------------------------
 

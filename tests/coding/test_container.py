@@ -42,7 +42,7 @@ SYMBOLS = np.arange(-3, 9, dtype=np.int32)
 PLAIN = seal(Container("factorized", 2400, "torchac", bytes(range(8)), 37, 300, (b"abcde", b"\0\1")), SYMBOLS)
 CHUNKS = ((EXIF, b"MM\0*"), ("unKn", b""), (ICC, bytes(9)))
 SMALL = seal(replace(PLAIN, chunks=CHUNKS), SYMBOLS)
-OLD = (Path(__file__).parent / "golden" / "photo-constriction.cbk").read_bytes()
+OLD = (Path(__file__).parents[1] / "golden" / "photo-constriction.cbk").read_bytes()
 
 
 def with_checksum(body: bytes) -> bytes:
