@@ -54,9 +54,17 @@ def page(title: str, body: str, footer: str, links: dict[str, str] | None = None
     return _PAGE.format(title=html.escape(title), css=css, links=to, body=body, footer=footer)
 
 
+_TEMPLATE = """{% extends 'basic/index.html.j2' %}
+{% block codecell %}{% if 'solution' in cell.metadata.tags %}
+<details><summary>The solution in code</summary>{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}{% endblock %}
+"""
+
+
 def body(notebook: NotebookNode) -> str:
-    """The cells of an executed notebook and their outputs as HTML."""
+    """The cells of an executed notebook and their outputs as HTML; solutions are folded, places to work left out."""
     notebook = deepcopy(notebook)
+    notebook.cells = [cell for cell in notebook.cells if "work" not in cell.metadata.get("tags", [])]
     figures(notebook, replace=True)
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):  # without this machine's folders
@@ -65,7 +73,7 @@ def body(notebook: NotebookNode) -> str:
         if cell.cell_type == "code":
             cell.outputs = [_with_tables(output) for output in cell.outputs if not _is_progress(output)]
     notebook.metadata.pop("widgets", None)
-    exporter = HTMLExporter(template_name="basic", filters={"markdown2html": to_html})
+    exporter = HTMLExporter(template_name="basic", raw_template=_TEMPLATE, filters={"markdown2html": to_html})
     return exporter.from_notebook_node(notebook)[0]
 
 

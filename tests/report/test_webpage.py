@@ -77,6 +77,15 @@ def test_the_notebook_is_left_as_it_is():
     assert nbformat.writes(nb) == before
 
 
+def test_a_solution_is_folded_and_a_place_to_work_left_out():
+    work = new_code_cell("# Your work goes here.", metadata={"tags": ["work"]})
+    solution = printed("42")
+    solution.metadata = {"tags": ["solution"], "jupyter": {"source_hidden": True, "outputs_hidden": True}}
+    page = page_of(work, solution, printed("43"))
+    (folded,) = re.findall("<details>.*?</details>", page, re.S)
+    assert "42" in folded and "print" in folded and "43" not in folded and "Your work" not in page
+
+
 def test_progress_bars_are_left_out():
     assert "42 of 43" not in page_of(printed("42 of 43", "stderr"))
 
