@@ -1,5 +1,5 @@
 """Frozen models that write and read files.
 
-`weight_rounding` rounds weights to what a file keeps, `exact` computes in integers what a decoder must repeat, `codec`
-follows a picture from pixels to bytes and back. Imports `networks`, `coding` and the top. Begin with `codec`.
+`codec` follows a picture from pixels to bytes and back, `autoencoder_codec` does so without a prior; `weight_rounding`
+rounds weights to what a file keeps. Imports `networks`, `coding` and the top. Begin with `codec`.
 """

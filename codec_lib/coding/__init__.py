@@ -1,6 +1,6 @@
-"""Between symbols and bytes: what needs no network.
+"""Between symbols and bytes: what encoder and decoder must do alike, whatever is learned.
 
-The coding order of a latent and the walk that follows it (`order`), range coding with integer tables
-(`range_coding`), Huffman and adaptive arithmetic coding, and the container (`container`). Imports only the top.
-Begin with `container`, then `range_coding`.
+The coding order of a latent and the walk that follows it (`order`), networks in integers (`integer_networks`), range
+coding with integer tables (`range_coding`), Huffman and adaptive arithmetic coding, and the container. Imports only the
+top. Begin with `container`, then `range_coding`.
 """

@@ -30,11 +30,12 @@ def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
 
     Returns:
         `params` and `macs`, as they are; `thop_params` and `thop_macs`, as thop counts; the MACs of
-        each of `PARTS`.
+        each of `PARTS`, and of other parts that the model has.
     """
     tiles = -(-height // 64) * -(-width // 64)
     model = type(model)(model.size).train()
-    totals = dict.fromkeys(("params", "macs", "thop_params", "thop_macs", *PARTS), 0)
+    parts = dict.fromkeys([*PARTS, *(name for name, _ in model.named_children())], 0)
+    totals = dict.fromkeys(("params", "macs", "thop_params", "thop_macs"), 0) | parts
     totals["params"] = parameters(model)
     for name, module in model.named_modules():
         part = name.split(".")[0]
@@ -44,8 +45,8 @@ def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
             module.log_prob = _counted(module, part, totals)
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
-    totals |= {name: tiles * totals[name] for name in ("thop_macs", *PARTS)}
-    totals["macs"] = sum(totals[part] for part in PARTS)
+    totals |= {name: tiles * totals[name] for name in ("thop_macs", *parts)}
+    totals["macs"] = sum(totals[part] for part in parts)
     return totals
 
 

@@ -1,5 +1,5 @@
-"""What is learned, in training form.
+"""What is learned.
 
-Layers, transforms, quantisation, densities, the four rate-distortion models and the autoencoders. Imports `coding` and
-the top modules. Begin with `models`: `forward(x)` gives x_hat and the bits it costs.
+Layers, quantisation, densities and autoencoders; `transforms/` has a file for each pair g_a and g_s, `priors/` one for
+each prior. Imports `coding` and the top. Begin with `priors/factorized`: `forward(x)` gives x_hat and what it costs.
 """

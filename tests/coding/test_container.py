@@ -116,7 +116,9 @@ def test_the_layout_is_the_documented_one():
 
 
 def test_numbers_of_models_and_coders_never_change():
-    assert {name: entry.number for name, entry in registry.models().items()} == {
+    numbers = {name: entry.number for name, entry in registry.models().items()}
+    assert len({*numbers.values()}) == len(numbers)
+    assert numbers.items() >= {
         "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4, "ae-maxpool": 16, "ae-strided": 17,
         "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
     }  # fmt: skip
