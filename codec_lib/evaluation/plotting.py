@@ -227,7 +227,10 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
         kind = kind_of(name)
         rates, values = _xy(rows, "bpp", y)
         order = [i for i in np.argsort(rates) if rates[i] <= up_to]
-        axis.plot(rates[order], values[order], label=name, **_style(name, kind, seen[kind]))
+        style = _style(name, kind, seen[kind])
+        taken = {line.get_marker() for line in axis.get_lines() if line.get_color() == style["color"]}
+        free = (marker for marker in (style["marker"], *MARKERS[kind]) if marker not in taken)
+        axis.plot(rates[order], values[order], label=name, **style | {"marker": next(free, style["marker"])})
         seen[kind] += kind != "own" or _model_in(name) is None
     axis.set(xlabel=LABELS["bpp"], ylabel=label_of(y), title=title)
     axis.set_xlim(left=0)

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from codec_lib import tables
+from codec_lib import registry, tables
 from codec_lib.evaluation import plotting
 
 rng = np.random.default_rng(0)
@@ -142,15 +142,15 @@ def test_a_name_tells_the_kind_of_curve(name, kind):
 
 
 def test_no_two_curves_share_colour_and_marker():
-    own = ["factorized", "hyperprior", "joint", "checkerboard", "ae-strided", "ae-vae", "ae-residual"]
+    own = ["factorized", "hyperprior", "joint", "checkerboard", *registry.AUTOENCODERS, "joint, tiny"]
     classical = ["JPEG", "JPEG 2000", "JPEG XL", "WebP", "AVIF", "AVIF 4:4:4", "VTM (VVC)", "HEIC"]
     published = [f"{name}, {source}" for name in own[:3] for source in ("CompressAI", "report (published)")]
     rows = [{"bpp": 0.1, "psnr": 30.0}]
     (axis,) = plotting.rate_distortion({name: rows for name in own + classical + published}).axes
     lines = axis.get_lines()
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == len(lines)
-    grey = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in lines[: len(own + classical)]}
-    assert len(grey) == len(own + classical), "told apart in grey by their markers alone"
+    grey = {(line.get_marker(), line.get_linestyle()) for line in lines[:4] + lines[len(own) : len(own + classical)]}
+    assert len(grey) == 4 + len(classical), "told apart in grey by their markers alone"
     assert len(names_beside(axis)) == len(lines)
 
 
