@@ -188,11 +188,14 @@ def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figu
 
 
 def live_losses(name: str, handle: Any) -> Callable[[Rows], None]:
-    """A function that draws `loss_curves` of the rows it is given, each time in the same place: IPython's `handle`."""
+    """A function that draws the validation values of the rows it is given, always in one place: IPython's `handle`."""
     shown = []
 
     def draw(rows: Rows) -> None:
-        figure = loss_curves({name: rows})
+        validation = [
+            {k.removeprefix("val_"): row[k] for k in row if k == "step" or k.startswith("val_")} for row in rows
+        ]
+        figure = loss_curves({name: validation})
         (handle.update if shown else handle.display)(figure)
         shown.append(True)
         plt.close(figure)
@@ -250,6 +253,7 @@ def _name_lines(axis: Axes) -> None:
     lines = [line for line in axis.get_lines() if not line.get_label().startswith("_") and len(line.get_xdata())]
     if not lines:
         return
+    axis.autoscale_view()  # the limits are to be those of all lines
     ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
     to_axes = axis.transData + axis.transAxes.inverted()
     height = axis.figure.get_size_inches()[1] * axis.get_position().height

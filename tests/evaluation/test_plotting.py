@@ -92,6 +92,15 @@ def test_loss_curves_have_a_panel_for_each_column_and_leave_out_gaps():
     assert loss.get_xlabel() == "step"
 
 
+def test_a_name_stands_at_the_height_of_its_lines_end():
+    rows = {"falls": [9, 5, 1], "stays": [9, 9, 9]}
+    figure = plotting.loss_curves({n: [{"step": i, "loss": v} for i, v in enumerate(y)] for n, y in rows.items()})
+    (axis,) = figure.axes
+    low, high = axis.get_ylim()
+    for text, end in zip((t for t in axis.texts if t.get_text()), (1, 9), strict=True):
+        assert text.get_position()[1] == pytest.approx((end - low) / (high - low))
+
+
 def test_losses_that_do_not_compare_have_a_panel_and_a_scale_each():
     rows = [{"step": s, "val_loss": 2.0 - s} for s in range(2)]
     figure = plotting.loss_panels({"quality 1": {"a": rows, "b": rows}, "quality 2": {"a": rows[:1]}})
@@ -350,7 +359,7 @@ def test_stacked_bars_of_one_column_need_no_legend():
 
 
 def test_live_losses_are_drawn_in_one_place():
-    rows = [{"step": 1, "val_loss": 3.0, "loss": 3.0}, {"step": 2, "val_loss": 2.0, "loss": 2.0}]
+    rows = [{"step": 1, "val_loss": 3.0, "loss": 9.0}, {"step": 2, "val_loss": 2.0, "loss": 9.0}]
     handle = Mock()
     draw = plotting.live_losses("mine", handle)
     draw(rows[:1])
