@@ -1,4 +1,4 @@
-"""What the lossless coders have in common: the second seed's abstract class, checks, and state files.
+"""What the lossless coders have in common: the second report's abstract class, checks, and state files.
 
 A compressor is made from a sequence of small non-negative integers or from a state file; its streams can
 be read by any compressor of the same state. Any sequence over the alphabet can be coded, whatever the

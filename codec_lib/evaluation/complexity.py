@@ -1,8 +1,8 @@
-"""Parameters and multiply-accumulates of a model: as they are, and as the fourth seed's counter has them.
+"""Parameters and multiply-accumulates of a model: as they are, and as the fourth report's counter has them.
 
-thop, which the seed used, sees plain convolutions only: it misses GDN, the densities and the masked
+thop, which the report used, sees plain convolutions only: it misses GDN, the densities and the masked
 convolution. Of a transposed convolution it counts a kernel for each output position, four times what
-there is to do at stride 2, where each input position meets the kernel once. And the seed's checkerboard
+there is to do at stride 2, where each input position meets the kernel once. And the report's checkerboard
 runs its entropy parameters twice over all positions; here each position is predicted once.
 """
 

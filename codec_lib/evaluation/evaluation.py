@@ -16,7 +16,7 @@ from codec_lib.weights.weight_files import AnyCodec
 COLUMNS = (
     "lmbda", "B", "num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)", "ms_ssim", "bpp_estimated",
 )  # fmt: skip
-"""Of `summary`: the fourth seed's columns and two more; an autoencoder has B in place of lmbda.
+"""Of `summary`: the fourth report's columns and two more; an autoencoder has B in place of lmbda.
 
 Times in seconds, PSNR in dB, of 8-bit pictures."""
 

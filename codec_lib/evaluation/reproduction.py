@@ -1,4 +1,4 @@
-"""What the four seeds printed beside what was measured here: `data/seed_numbers.csv` and the tables of `figures/`.
+"""What the four reports printed beside what was measured here: `data/seed_numbers.csv` and the tables of `figures/`.
 
 A setting is a list of conditions, as `lmbda=0.013`, `picture=2;B=1` or `B=2;pixels=262144`.
 """
@@ -11,17 +11,17 @@ from codec_lib.errors import BadData
 from codec_lib.places import DATA
 
 SEED_NUMBERS = DATA / "seed_numbers.csv"
-"""A row per number that a seed printed: report (1 to 4), item, setting, quantity, unit, value, note."""
+"""A row per number that a report printed: report (1 to 4), item, setting, quantity, unit, value, note."""
 
 Key = tuple[str, str, str]
 """item, setting, quantity"""
 
 _FILES = {name: (name, 1.0) for name in ("num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)")}
 _THOP_PIXELS = 768 * 512
-_BATCH_PIXELS = 64 * 256 * 256  # what the fourth seed's printed MACs fit; like 768x512 in whole tiles of 64x64
+_BATCH_PIXELS = 64 * 256 * 256  # what the fourth report's printed MACs fit; like 768x512 in whole tiles of 64x64
 _THIRD_PIXELS = 512 * 512
 
-# A table, which item and setting a row of it is, and of each quantity the column and the factor to the seeds' unit.
+# A table, which item and setting a row of it is, and of each quantity the column and the factor to the reports' unit.
 _TABLES = (
     ("05_models_{}.csv", "{model}", "lmbda={lmbda:g}", _FILES),
     ("05_complexity.csv", "{model}", "lmbda=0.0067", {"params": ("as thop counts", 1.0)}),
@@ -37,7 +37,7 @@ _TABLES = (
 
 
 def collect(folder: Path, dataset: str = "kodak") -> dict[Key, float]:
-    """Our numbers in the units of the seeds: means over a data set's pictures, and the counts that need none.
+    """Our numbers in the units of the reports: means over a data set's pictures, and the counts that need none.
 
     Rates in bit/pixel, PSNR in dB, times in seconds, parameters in millions and multiply-accumulates
     in billions (of the four models both as thop counts them, in the preset `paper`; of the
@@ -64,10 +64,10 @@ def collect(folder: Path, dataset: str = "kodak") -> dict[Key, float]:
 
 
 def compare(seed_rows: list[tables.Row], ours: Mapping[Key, float | None]) -> list[tables.Row]:
-    """The reproduction table: the seeds' rows with `ours`, `difference` (ours - seed) and `difference [%]`.
+    """The reproduction table: the reports' rows with `ours`, `difference` (ours - theirs) and `difference [%]`.
 
-    Beside a number of one of a seed's own pictures (`picture=...`) stands our mean, beside one whose
-    setting a seed does not tell ours if there is only one. Where nothing is comparable the three are
+    Beside a number of one of a report's own pictures (`picture=...`) stands our mean, beside one whose
+    setting a report does not tell ours if there is only one. Where nothing is comparable the three are
     None and `note` has the reason.
 
     Args:
@@ -82,7 +82,7 @@ def compare(seed_rows: list[tables.Row], ours: Mapping[Key, float | None]) -> li
         try:
             seed, note, our = float(row["value"]), row["note"], _counterpart(row, ours)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadData(f"A row of the seeds' numbers has no number or lacks a column: {row}.") from error
+            raise BadData(f"A row of the reports' numbers has no number or lacks a column: {row}.") from error
         difference = None if our is None else our - seed
         compared.append(row | {
             "ours": our, "difference": difference,

@@ -1,17 +1,17 @@
-"""The autoencoders that the seeds began with: a fixed quantiser between two networks, no model of the symbols.
+"""The autoencoders that the reports began with: a fixed quantiser between two networks, no model of the symbols.
 
     x --g_a-- f in [0, 1] --round(2^B f)-- symbols 0..2^B --/ 2^B-- f_hat --g_s-- x_hat
 
 The rate is decided by the number of symbols and by B; what a lossless coder saves comes afterwards
 (`coding.symbol_streams`). In training f gets Gaussian noise of the quantiser's amplitude instead of rounding, as the
-seeds have it, or is rounded with the gradient passed straight through, which serves coarse quantisers better.
+reports have it, or is rounded with the gradient passed straight through, which serves coarse quantisers better.
 
-    ae-maxpool   convolutions, halved by max-pooling          (first seed's start; positions 8x8 pixels)
-    ae-strided   the same, halved by strided convolutions     (first seed)
-    ae-residual  ae-strided with residual blocks              (first seed)
-    ae-vae       ae-strided, variational, spatial latent      (what the first seed's could have been)
-    ae-vector    variational, a vector for each 128x128 block (what the first seed's was)
-    ae-resnet18  ResNet-18 and a mirrored residual decoder    (second and third seeds; positions 32x32)
+    ae-maxpool   convolutions, halved by max-pooling          (first report's start; positions 8x8 pixels)
+    ae-strided   the same, halved by strided convolutions     (first report)
+    ae-residual  ae-strided with residual blocks              (first report)
+    ae-vae       ae-strided, variational, spatial latent      (what the first report's could have been)
+    ae-vector    variational, a vector for each 128x128 block (what the first report's was)
+    ae-resnet18  ResNet-18 and a mirrored residual decoder    (second and third reports; positions 32x32)
 """
 
 import math
@@ -27,7 +27,7 @@ from codec_lib.networks.models import Prediction
 from codec_lib.registry import AUTOENCODERS
 
 BITS = (1, 2, 4, 10)
-"""B of the seeds' quantisers."""
+"""B of the reports' quantisers."""
 
 PRETRAINED = "microsoft/resnet-18"
 """Weights trained on ImageNet, of Hugging Face."""
@@ -45,7 +45,7 @@ class Size:
 
 def _sizes(name: str, B: int) -> dict[str, Size]:
     if name == "ae-resnet18":
-        C = 512 if B in (1, 4) else 128  # second and third seed
+        C = 512 if B in (1, 4) else 128  # second and third report
         return {
             "paper": Size((64, 64, 128, 256, 512), C),
             "compact": Size((32, 32, 64, 128, 256), C),
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
 
     Args:
         size: channels.
-        B: one of `BITS`; the symbols are 0..2^B (second seed; third seed's formula is the same).
+        B: one of `BITS`; the symbols are 0..2^B (second report; third report's formula is the same).
         straight_through: in training the decoder sees f rounded, with the gradient of f, instead of noise.
     """
 
@@ -187,7 +187,7 @@ def _encoder(size: Size, outputs: int, residual: bool = False, pooled: bool = Fa
 
 
 class _Residual(nn.Module):
-    """`relu(x + conv(relu(conv(x))))`, the first seed's skip connection (He et al. 2016, fig. 2)."""
+    """`relu(x + conv(relu(conv(x))))`, the first report's skip connection (He et al. 2016, fig. 2)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -335,7 +335,7 @@ class _ResNetEncoder(nn.Module):
 
 
 class _Up(nn.Module):
-    """The second seed's decoder block: `double_conv(upsample(x)) + transposed_conv(x)`."""
+    """The second report's decoder block: `double_conv(upsample(x)) + transposed_conv(x)`."""
 
     def __init__(self, i: int, o: int):
         super().__init__()

@@ -36,7 +36,7 @@ class UnivariateDensity(nn.Module):
         f_{K+1}(x) = sigmoid(H_{K+1} x + b_{K+1})
         H = softplus(H_hat) > 0,    a = tanh(a_hat) in (-1, 1)          so c is monotone
 
-    K counts the hidden layers g_k, as CompressAI and the seeds do (the paper's own K also counts
+    K counts the hidden layers g_k, as CompressAI and the reports do (the paper's own K also counts
     the sigmoid layer). Each hidden layer has r units: 58 parameters a channel for K = 4, r = 3.
 
     Args:

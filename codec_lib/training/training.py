@@ -45,7 +45,7 @@ class Loss(nn.Module):
 
 
 def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth seed has it."""
+    """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth report has it."""
     bpp = bits_per_pixel(prediction.bits, x)
     mse = (prediction.x_hat.float() - x).square().mean()
     return lmbda * 255**2 * mse + bpp, bpp, mse
