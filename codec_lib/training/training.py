@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,9 @@ from codec_lib.weights.weight_files import AnyCodec
 
 LOG = "log.csv"
 SAVE_EVERY = 120  # seconds between checkpoints
+
+Watch = Callable[[list[dict[str, float]]], None]
+"""Shown the rows of a log as it grows."""
 
 
 class Loss(nn.Module):
@@ -94,13 +98,28 @@ def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) ->
     return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
 
 
-def _length(settings: Settings, pictures: int, world: int) -> tuple[int | None, float | None]:
-    """(steps, seconds) of a run, one of them None."""
+class Length(NamedTuple):
+    """How long a run is: one of both is None."""
+
+    steps: int | None
+    seconds: float | None
+
+    def done(self, run: Run) -> float:
+        """The share that is done; beyond 1 where the last step took longer."""
+        share = run.step / self.steps if self.steps else run.seconds / self.seconds
+        if self.seconds and run.world > 1:  # the processes' clocks differ; stop together
+            shared = torch.tensor([share], device=run.device)
+            dist.all_reduce(shared, dist.ReduceOp.MAX)
+            share = shared.item()
+        return share
+
+
+def _length(settings: Settings, pictures: int, world: int) -> Length:
     if settings.minutes is not None:
-        return None, settings.minutes * 60
+        return Length(None, settings.minutes * 60)
     if settings.steps is not None:
-        return settings.steps, None
-    return max(1, settings.epochs * pictures // (settings.batch_size * world)), None
+        return Length(settings.steps, None)
+    return Length(max(1, settings.epochs * pictures // (settings.batch_size * world)), None)
 
 
 @contextlib.contextmanager
@@ -129,7 +148,7 @@ def train(
     transforms: AnyCodec | None = None,
     progress: bool = True,
     validations: int = 20,
-    watch: Callable[[list[dict[str, float]]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
 
@@ -159,32 +178,34 @@ def train(
         progress = progress and rank == 0
         torch.manual_seed(settings.seed)
         model = make_model(settings)
-        _check(settings, model)
-        if settings.random_start and source is not None:
-            raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")
+        _check(settings, model, source)
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
         if resume:
             run.load(out)
             _check_origins(run, source, transforms)
         elif (out / CHECKPOINT).exists():
             raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
-        if world > 1:  # which precision is faster was measured, so it may differ
-            agreed = [run.dtype]
-            dist.broadcast_object_list(agreed)
-            run.dtype = agreed[0]
+        _agree_on_precision(run)
         training, validation = datasets.split(datasets.open_pictures(settings.dataset))
-        steps, seconds = _length(settings, len(training), world)
         scales = settings.smallest_scale, settings.largest_scale
         crops = datasets.RandomCrops(training, settings.crop, settings.seed, scales, progress)
-        fixed = datasets.centre_crops(validation, settings.crop)
         if not resume:
             _start(run, crops, source, transforms)
         _make_folder(out)
-        _loop(run, crops, fixed, steps, seconds, out, world, progress, validations, watch)
+        log = _Log(run, out, datasets.centre_crops(validation, settings.crop), validations, watch)
+        _loop(run, crops, _length(settings, len(training), world), log, progress)
     return run
 
 
-def _check(settings: Settings, model: nn.Module) -> None:
+def _agree_on_precision(run: Run) -> None:
+    """Which is faster was measured, so it may differ between processes."""
+    if run.world > 1:
+        agreed = [run.dtype]
+        dist.broadcast_object_list(agreed)
+        run.dtype = agreed[0]
+
+
+def _check(settings: Settings, model: nn.Module, source: AnyCodec | None) -> None:
     """Refuse, before any work, settings that make no sense."""
     given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
     if len(given) != 1 or not 0 < given[0] < math.inf:
@@ -207,6 +228,8 @@ def _check(settings: Settings, model: nn.Module) -> None:
         raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
     if settings.dataset in ("kodak", "photographs"):
         raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
+    if settings.random_start and source is not None:
+        raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")
 
 
 def _make_folder(out: Path) -> None:
@@ -292,69 +315,87 @@ def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterato
         batches._shutdown_workers()  # else an exception's traceback would keep them
 
 
-def _loop(
-    run: Run, crops: datasets.RandomCrops, fixed: Tensor, steps: int | None, seconds: float | None,
-    out: Path, world: int, progress: bool, validations: int, watch: Callable[[list[dict[str, float]]], None] | None,
-) -> None:  # fmt: skip
-    settings, device, rank = run.settings, run.device, run.rank
-    loss_of: nn.Module = Loss(run.model, settings.lmbda)
-    if settings.compile:
-        loss_of = torch.compile(loss_of)
-    if world > 1:
-        loss_of = DistributedDataParallel(loss_of)
-    sampler = _Numbers(run.step, settings.batch_size, rank, world)
+class _Log:
+    """What is seen and kept of a run: figures on a bar, a row at each validation, a checkpoint every `SAVE_EVERY`."""
+
+    def __init__(self, run: Run, out: Path, fixed: Tensor, validations: int, watch: Watch | None):
+        self.run, self.out, self.fixed, self.validations, self.watch = run, out, fixed, validations, watch
+        self.saved = time.monotonic()
+
+    def after_step(self, totals: tuple[Tensor, Tensor, Tensor], before: float, now: float, bar: tqdm) -> None:
+        """A step with this loss, bpp and MSE brought the run from one share to another."""
+        run = self.run
+        validates = int(now * self.validations) > int(before * self.validations) and run.rank == 0
+        if not validates and run.step % 10:
+            return
+        loss, bpp, mse = (t.item() for t in totals)
+        if not math.isfinite(loss):
+            raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
+        figures = {"loss": loss, "bpp": bpp, "psnr": psnr_from_mse(mse)}
+        bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
+        bar.update(min(now, 1) - bar.n)
+        if validates:
+            self._validate(figures)
+        if time.monotonic() - self.saved > SAVE_EVERY:
+            self.save()
+
+    def _validate(self, figures: dict[str, float]) -> None:
+        run = self.run
+        figures |= validate(run.average, self.fixed, run.settings.lmbda)
+        run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
+        tables.write_csv(self.out / LOG, run.rows)
+        if self.watch:
+            self.watch(run.rows)
+
+    def save(self) -> None:
+        """Write the checkpoint, if this is the process that does."""
+        if self.run.rank == 0:
+            self.run.save(self.out)
+        self.saved = time.monotonic()
+
+
+def _loop(run: Run, crops: datasets.RandomCrops, length: Length, log: _Log, progress: bool) -> None:
+    loss_of = _wrapped(run)
+    sampler = _Numbers(run.step, run.settings.batch_size, run.rank, run.world)
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
-    begun = min(_progress(run, steps, seconds, world), 1)
-    saved = time.monotonic()
+    begun = min(length.done(run), 1)
     run.model.train()
     with (
         _held_interrupt() as interrupted,
         _batches(crops, sampler) as batches,
         tqdm(total=1.0, initial=begun, disable=not progress, bar_format=bar_format) as bar,
     ):
-        while (done := _progress(run, steps, seconds, world)) < 1 and not interrupted:
+        while (done := length.done(run)) < 1 and not interrupted:
             begin = time.monotonic()
-            for group in run.optimiser.param_groups:
-                group["lr"] = group["peak"] * learning_rate(done, last=settings.last_lr)
-            torch.manual_seed(((settings.seed << 40) + (run.step << 8) + rank) % 2**63)
-            x = next(batches).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
-                loss, bpp, mse = loss_of(x)
-            run.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([p for p in run.model.parameters() if p.requires_grad], 1.0)
-            run.optimiser.step()
-            run.step += 1
-            run.update_average()
+            totals = _step(run, loss_of, batches, done)
             run.seconds += time.monotonic() - begin
-            now = _progress(run, steps, seconds, world)
-            validates = int(now * validations) > int(done * validations) and rank == 0
-            if not validates and run.step % 10:
-                continue
-            figures = {"loss": loss.item(), "bpp": bpp.item(), "psnr": psnr_from_mse(mse.item())}
-            if not math.isfinite(figures["loss"]):
-                raise CodecError(f"The training diverged before step {run.step:,}; try a lower --lr.")
-            bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()} | {"step": run.step}, refresh=False)
-            bar.update(min(now, 1) - bar.n)
-            if validates:
-                figures |= validate(run.average, fixed, settings.lmbda)
-                run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
-                tables.write_csv(out / LOG, run.rows)
-                if watch:
-                    watch(run.rows)
-            if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
-                run.save(out)
-                saved = time.monotonic()
-        if rank == 0:
-            run.save(out)
+            log.after_step(totals, done, length.done(run), bar)
+        log.save()
     if interrupted:
         raise KeyboardInterrupt(f"Saved at step {run.step:,}; --resume goes on from there.")
 
 
-def _progress(run: Run, steps: int | None, seconds: float | None, world: int) -> float:
-    done = run.step / steps if steps else run.seconds / seconds
-    if seconds and world > 1:  # the processes' clocks differ; stop together
-        shared = torch.tensor([done], device=run.device)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
-        done = shared.item()
-    return done
+def _wrapped(run: Run) -> nn.Module:
+    """The loss of a run's model, compiled and distributed if that is wanted."""
+    loss_of: nn.Module = Loss(run.model, run.settings.lmbda)
+    if run.settings.compile:
+        loss_of = torch.compile(loss_of)
+    return DistributedDataParallel(loss_of) if run.world > 1 else loss_of
+
+
+def _step(run: Run, loss_of: nn.Module, batches: Iterator[Tensor], done: float) -> tuple[Tensor, Tensor, Tensor]:
+    """One step on the next batch, at the learning rate of a share of the run: loss, bpp and MSE before it."""
+    settings, device = run.settings, run.device
+    for group in run.optimiser.param_groups:
+        group["lr"] = group["peak"] * learning_rate(done, last=settings.last_lr)
+    torch.manual_seed(((settings.seed << 40) + (run.step << 8) + run.rank) % 2**63)
+    x = next(batches).to(device, memory_format=torch.channels_last, non_blocking=True).float() / 255
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.dtype == torch.bfloat16):
+        loss, bpp, mse = loss_of(x)
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for p in run.model.parameters() if p.requires_grad], 1.0)
+    run.optimiser.step()
+    run.step += 1
+    run.update_average()
+    return loss, bpp, mse
