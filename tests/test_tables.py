@@ -85,3 +85,13 @@ def test_text_shows_the_columns_and_digits_asked_for():
     assert tables.to_text(rows, ["b", "a"], digits={"a": 1}).splitlines()[2] == "| 0.000 | 1.2 |"
     assert tables.to_text(rows, ["c", "d"]).splitlines()[2] == r"| True | x\|y |"
     assert tables.to_text(rows, ["a", "absent"], digits=0).splitlines()[2] == "|   1 |        |"
+
+
+def test_a_notebook_shows_a_table_as_html_and_as_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    tables.show(ROWS, ["name", "bpp"], digits={"bpp": 1})
+    (data,) = shown
+    assert data["text/plain"].split("\n") == ["     name bpp", "JPEG, q=5 0.2", "      own    "]
+    assert "<td>0.2</td>" in data["text/html"] and "<td>JPEG, q=5</td>" in data["text/html"]
+    assert list(tables.to_frame(ROWS).columns) == ["name", "bpp", "n", "note"]

@@ -645,14 +645,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from codec_lib import initialisation, models
-from codec_lib.runs import Settings
-from codec_lib.training import train
+from codec_lib.networks.priors import factorized
+from codec_lib.training import initialisation
+from codec_lib.training.runs import Settings
+from codec_lib.training.training import train
 
 torch.set_num_threads(1)
 initialisation.initialise = lambda *_: None
-assert callable(models.add_noise)
-models.add_noise = lambda y: y  # each rank draws its own, which a single process cannot repeat
+assert callable(factorized.add_noise)
+factorized.add_noise = lambda y: y  # each rank draws its own, which a single process cannot repeat
 dataset, out = sys.argv[1:]
 settings = Settings("factorized", 0.025, "tiny", dataset, 1, batch_size=2, crop=32, precision="float32")
 run = train(settings, Path(out), progress=False)
