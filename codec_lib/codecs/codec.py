@@ -2,10 +2,10 @@
 
 From pixels to bytes and back:
 
-    pixels --images.pad--g_a-- y --h_a--quantization.round_to-- z        (a factorized prior has no z)
+    pixels --tiles.analyse: g_a-- y --h_a--quantization.round_to-- z     (a factorized prior has no z)
     z, y --walk: exact prediction, round_to, range_coding.Writer-- streams --container.pack-- bytes
     bytes --container.unpack-- streams --walk: exact prediction, range_coding.Reader-- y_hat
-    y_hat --g_s--images.crop-- pixels
+    y_hat --tiles.synthesise: g_s-- pixels
 """
 
 import copy
@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from codec_lib import images, limits
+from codec_lib.codecs import tiles
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
@@ -99,12 +101,15 @@ class Codec:
         network.order = prior.order = other
         return replace(self, network=network, prior=prior)
 
-    def encode(self, image: Image.Image | np.ndarray, coder: str = "constriction") -> bytes:
+    def encode(
+        self, image: Image.Image | np.ndarray, coder: str = "constriction", progress: bool = False
+    ) -> bytes:  # fmt: skip
         """A picture as the bytes of a `.cbk` file.
 
         Args:
             image: PIL.Image of any mode, or uint8 (H, W, 3).
             coder: a name of `range_coding.CODERS`.
+            progress: show bars while a large picture is worked on.
 
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
@@ -112,10 +117,10 @@ class Codec:
             BadData: the weights lead to numbers that are no symbols.
         """
         pixels = images.as_array(image)
-        y, z = self.latents(pixels)
-        return self._write(z, self._rounding(y), *pixels.shape[:2], coder)
+        y, z = self.latents(pixels, progress)
+        return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress)
 
-    def decode(self, data: bytes) -> np.ndarray:
+    def decode(self, data: bytes, progress: bool = False) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
 
         Raises:
@@ -124,8 +129,8 @@ class Codec:
             Desynchronised: the symbols came out different from those that went in.
         """
         container = unpack(data)
-        _, y_hat = self._read(container)
-        return self.synthesise(y_hat, container.height, container.width)
+        _, y_hat = self._read(container, progress)
+        return self.synthesise(y_hat, container.height, container.width, progress)
 
     def analyse(self, pixels: np.ndarray) -> Symbols:
         """The symbols of a picture, uint8 (H, W, 3)."""
@@ -139,7 +144,7 @@ class Codec:
         shapes = {stream: values.shape for stream, values in symbols.items()}
         if shapes != self._shapes(height, width):
             raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
-        rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
+        rows = torch.from_numpy(symbols["y"]).flatten(1).T.double()
         return self._write(symbols.get("z"), lambda group, mean: rows[group], height, width, coder)
 
     def read_symbols(self, container: Container) -> Symbols:
@@ -169,23 +174,19 @@ class Codec:
 
     # --- pixels <-> latents ---
 
-    def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
-        """y, float64 (M, h, w), and the symbols of z."""
+    def latents(self, pixels: np.ndarray, progress: bool = False) -> tuple[Tensor, np.ndarray | None]:
+        """y, float32 (M, h, w), and the symbols of z."""
         limits.check_size(*pixels.shape[:2])
-        x = images.pad(images.to_tensor(pixels), self.network.downscale)
-        with torch.inference_mode():
-            y = self.network.g_a(x.to(self._device(), memory_format=torch.channels_last)).float()
-            z = self.network.side_latent(y)
-            if z is not None:
-                z = self._checked(round_to(z)[0][0].cpu()).numpy().astype(np.int32)
-        return y[0].cpu().double(), z
+        y = tiles.analyse(self.network.g_a, pixels, self.network.downscale, self._device(), progress)
+        if "z" not in self.tables:
+            return y, None
+        z = tiles.hyper_analyse(self.network.side_latent, y, self._device())
+        return y, self._checked(round_to(z)[0]).numpy().astype(np.int32)
 
-    def synthesise(self, y_hat: Tensor, height: int, width: int) -> np.ndarray:
+    def synthesise(self, y_hat: Tensor, height: int, width: int, progress: bool = False) -> np.ndarray:
         """The picture, uint8 (height, width, 3), of a latent as a decoder has it, (1, M, h, w)."""
-        y_hat = y_hat.float().to(self._device(), memory_format=torch.channels_last)
-        with torch.inference_mode():
-            x_hat = self.network.g_s(y_hat)
-        return images.to_pixels(images.crop(x_hat, height, width))
+        size = height, width
+        return tiles.synthesise(self.network.g_s, y_hat, size, self.network.downscale, self._device(), progress)
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
@@ -197,7 +198,9 @@ class Codec:
 
     # --- latents <-> bytes ---
 
-    def walk(self, z: np.ndarray | None, h: int, w: int, code: Code) -> tuple[Symbols, Tensor]:
+    def walk(
+        self, z: np.ndarray | None, h: int, w: int, code: Code, progress: bool = False
+    ) -> tuple[Symbols, Tensor]:  # fmt: skip
         """Go over the groups of y; all that encoder and decoder differ in is `code`.
 
         Args:
@@ -206,7 +209,7 @@ class Codec:
                 mean likewise, index the table of each, int64. A group is an index into the latent (h w, M).
 
         Returns:
-            All symbols, and y_hat, float64 (1, M, h, w).
+            All symbols, and y_hat, float32 (1, M, h, w), as g_s sees it.
         """
         psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
         symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
@@ -214,22 +217,26 @@ class Codec:
         def visit(group: Group, mean: Tensor, index: Tensor) -> Tensor:
             values = code(group, from_grid(mean), index)
             symbols[group] = values.to(torch.int32)
+            bar.update(values.numel())
             return plus(mean, values)
 
-        y_hat = self.prior.walk(psi, h, w, visit)
-        y = symbols.T.reshape(-1, h, w).numpy()
-        return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat)
+        with tqdm(total=symbols.numel(), desc="symbols", leave=False, disable=not progress, unit_scale=True) as bar:
+            y_hat = self.prior.walk(psi, h, w, visit)
+        y = symbols.T.view(-1, h, w).numpy()
+        return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat.float())
 
     def _rounding(self, y: Tensor) -> Choose:
         rows = y.flatten(1).T
-        return lambda group, mean: self._checked(round_to(rows[group], mean)[0])
+        return lambda group, mean: self._checked(round_to(rows[group].double(), mean)[0])
 
     def _checked(self, symbols: Tensor) -> Tensor:
         if not (symbols.abs() < 2**31).all():  # not a number, either
             raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
         return symbols
 
-    def _write(self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str) -> bytes:
+    def _write(
+        self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str, progress: bool = False
+    ) -> bytes:  # fmt: skip
         self._check_coder(coder)
         streams = []
         if z is not None:
@@ -243,14 +250,18 @@ class Codec:
             writer.put(_flat(values).astype(np.int32), _flat(index))
             return values
 
-        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code)
+        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress)
         streams.append(writer.finish())
         quality = 1000 * self.quality
         written = Container(self.model, quality, coder, self.digest[:8], height, width, tuple(streams))
         return pack(seal(written, *symbols.values()))
 
-    def _read(self, container: Container) -> tuple[Symbols, Tensor]:
+    def _read(self, container: Container, progress: bool = False) -> tuple[Symbols, Tensor]:
         self._check_container(container)
+        if container.version == 1:  # its groups were coded whole
+            reading = self.with_order(replace(self.network.order, portion=limits.max_pixels()))
+        else:
+            reading = self
         shapes = self._shapes(container.height, container.width)
         streams, z = dict(zip(self.tables, container.streams, strict=True)), None
         if "z" in shapes:
@@ -263,7 +274,7 @@ class Codec:
             values = reader.get(_flat(index)).reshape(index.shape[::-1])
             return torch.from_numpy(values.T.astype(np.float64))
 
-        symbols, y_hat = self.walk(z, *shapes["y"][1:], code)
+        symbols, y_hat = reading.walk(z, *shapes["y"][1:], code, progress)
         reader.finish()
         check_seal(container, *symbols.values())
         return symbols, y_hat

@@ -34,12 +34,14 @@ class Order:
         mask: (5, 5), the neighbours that a position may look at; its own place is the middle.
         time: row, column and width of the latent -> when a position is coded; elementwise on int64.
         many: whether the number of groups grows with the latent.
+        portion: positions that are coded at once; a larger group is coded in portions, which bounds the memory.
     """
 
     name: str
     mask: tuple[tuple[bool, ...], ...]
     time: Callable[[Tensor, Tensor, int], Tensor]
     many: bool = False
+    portion: int = 4096
 
     def times(self, h: int, w: int) -> Tensor:
         """When each position is coded, int64 (h, w)."""
@@ -47,9 +49,10 @@ class Order:
         return self.time(y, x, w).expand(h, w)
 
     def groups(self, h: int, w: int) -> list[Tensor]:
-        """The positions y w + x of each group in coding order, int64; no group is empty."""
+        """The positions y w + x of each group, or portion of one, in coding order, int64; none is empty."""
         times, positions = self.times(h, w).flatten().sort(stable=True)
-        return list(positions.split(torch.unique_consecutive(times, return_counts=True)[1].tolist()))
+        groups = positions.split(torch.unique_consecutive(times, return_counts=True)[1].tolist())
+        return [portion for group in groups for portion in group.split(self.portion)]
 
     def shown(self, h: int, w: int) -> Tensor:
         """Which positions others may look at, bool (h, w): all but the last group, which is too late."""

@@ -11,7 +11,7 @@ from codec_lib.coding.range_coding import Tables
 from codec_lib.networks.models import Prediction, Preset, make_transforms
 
 Group = tuple[Tensor, slice]
-"""What of a latent (h w, M) is coded together, as an index: positions, and channels."""
+"""What of a latent (h w, M) is coded together, as an index: at most `order.portion` positions, and channels."""
 
 ALL = slice(None)
 
@@ -23,10 +23,13 @@ class ExactPrior(Protocol):
     """What encoder and decoder must compute alike: integers held in float64 (`coding.integer_networks`)."""
 
     def side_information(self, z: Tensor | None, h: int, w: int) -> Tensor:
-        """What the symbols z (N, ..), if there are any, tell of a latent of h x w: (h w, P), for `walk`."""
+        """What the symbols z (N, ..), if there are any, tell of a latent of h x w: (h w, P), int32, for `walk`."""
 
     def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
-        """Go over the groups in coding order; mean and y_hat are on the grid, index is int64. Gives (1, M, h, w)."""
+        """Go over the groups in coding order; mean and y_hat are on the grid, float64, index is int64.
+
+        Gives y_hat, (1, M, h, w), int32.
+        """
 
     def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
         """Ideal code length of each symbol, given its table: (n, m) and (n, m) -> (n, m), float64."""

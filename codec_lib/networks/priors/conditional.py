@@ -241,6 +241,13 @@ class Conditional(Prior):
         self.readout.bias[-self.size.M :] = log2_scale
 
 
+_AT_ONCE = 2**16
+"""Positions of y that h_s computes at once; it bounds the memory, to some 500 MB."""
+
+_MARGIN = 2
+"""Rows of z above and below a strip that its positions see: 7/4."""
+
+
 class ExactConditional:
     """h_s in integers, and what follows from it; subclasses give `predict`.
 
@@ -262,19 +269,24 @@ class ExactConditional:
             z: symbols (N, ceil(h / 4), ceil(w / 4)), integers of any type.
 
         Returns:
-            (h w, P), float64: the argument `psi` of `predict`.
+            (h w, P) on the grid, int32.
         """
-        v = to_grid(z.permute(1, 2, 0))
-        for layer in self.h_s:
-            v = layer(v)
-        return v[:h, :w].flatten(0, 1)
+        strips = []
+        n, rows = z.shape[1], max(1, _AT_ONCE // (16 * z.shape[2]))
+        for first in range(0, n, rows):  # integers are the same whatever the strip, if its margins see all they need
+            last, begin = min(first + rows, n), max(0, first - _MARGIN)
+            v = to_grid(z[:, begin : last + _MARGIN].permute(1, 2, 0))
+            for layer in self.h_s:
+                v = layer(v)
+            strips.append(v[4 * (first - begin) : 4 * (last - begin), :w].to(torch.int32))
+        return torch.cat(strips)[:h].flatten(0, 1)
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and table of each symbol at single positions.
 
         Args:
             psi: rows of `side_information`, (n, P).
-            around: y_hat of the neighbours, (n, taps, M), on the grid.
+            around: y_hat of the neighbours, (n, taps, M), on the grid, float64.
 
         Returns:
             The mean, on the grid, (n, M); the index of the table, int64 (n, M).
@@ -282,11 +294,11 @@ class ExactConditional:
         raise NotImplementedError
 
     def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
-        like = torch.empty(1, self.M, h, w, dtype=torch.float64)
+        like = torch.empty(1, self.M, h, w, dtype=torch.int32)  # holds every value of the grid
         return order.walk(
             self.order, like,
-            lambda positions, around: self.predict(psi[positions], around[0]),
-            lambda positions, *prediction: visit((positions, ALL), *prediction)[None],
+            lambda positions, around: self.predict(psi[positions], around[0].double()),
+            lambda positions, *prediction: visit((positions, ALL), *prediction)[None].to(like.dtype),
         )  # fmt: skip
 
     def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
@@ -299,5 +311,5 @@ class ExactConditional:
 def table_of(log2_scale: Tensor) -> Tensor:
     """The table nearest to a scale, given as its log2 on the grid, int64."""
     step = 2.0**VALUE_BITS / SCALES_PER_OCTAVE
-    index = (log2_scale / step).add_(0.5 - LOG2_SCALE_MIN * SCALES_PER_OCTAVE)
+    index = (log2_scale.double() / step).add_(0.5 - LOG2_SCALE_MIN * SCALES_PER_OCTAVE)
     return index.floor_().clamp_(0, SCALES - 1).long()

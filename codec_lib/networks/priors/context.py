@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.coding.integer_networks import Affine, check_sums, relu, to_value
+from codec_lib.coding.integer_networks import Affine, relu
 from codec_lib.coding.order import REACH
 from codec_lib.networks.klt import pass_on, principal_components
 from codec_lib.networks.layers import MaskedConv2d
@@ -162,25 +162,14 @@ class ExactContext(ExactConditional):
     def __init__(self, model: ContextPrior):
         super().__init__(model)
         self.context = Affine(model.context.matrix(), model.context.bias)
-        first, *rest = [*model._hidden, model.readout]
-        weight = first.weight.flatten(1)
-        P = weight.shape[1] - model.context.out_channels
-        # The first layer sees psi and context side by side: its share of psi is summed once for all positions.
-        self.of_psi = Affine(weight[:, :P], first.bias)
-        self.of_context = Affine(weight[:, P:], torch.zeros_like(first.bias))
-        check_sums(self.of_psi.weight.abs().sum(1) + self.of_context.weight.abs().sum(1), self.of_psi.bias)
-        self.rest = [Affine(layer.weight.flatten(1), layer.bias) for layer in rest]
-
-    def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
-        return self.of_psi.total(super().side_information(z, h, w))
+        self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in (*model._hidden, model.readout)]
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         n = len(psi)
         if n % 4:  # matrix products of 4, 8, 12 .. rows are faster than of a row less
             psi, around = (F.pad(t, (*[0] * (2 * t.dim() - 1), -n % 4)) for t in (psi, around))
-        context = self.context(around.flatten(1))
-        v = relu(to_value(self.of_context.total(context).add_(psi)))
-        for layer in self.rest[:-1]:
+        v = torch.cat([psi.double(), self.context(around.flatten(1))], 1)
+        for layer in self.layers[:-1]:
             v = relu(layer(v))
-        v = self.rest[-1](v)
+        v = self.layers[-1](v)
         return v[:n, : self.M], table_of(v[:n, self.M :])

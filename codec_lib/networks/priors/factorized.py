@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from codec_lib.coding.order import ONE_GROUP
 from codec_lib.coding.range_coding import Tables
 from codec_lib.networks.densities import UnivariateDensity, density_bits, fit_density, frozen_tables
 from codec_lib.networks.models import Preset
@@ -60,16 +61,22 @@ class FactorizedPrior(Prior):
 class ExactChannels:
     """Mean 0, and a table for each channel."""
 
+    order = ONE_GROUP
+
     def __init__(self, density: UnivariateDensity):
         self.density = density
 
     def side_information(self, z: Tensor | None, h: int, w: int) -> Tensor:
-        return torch.zeros(h * w, 0, dtype=torch.float64)
+        return torch.zeros(h * w, 0, dtype=torch.int32)
 
     def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
-        index = torch.arange(self.density.channels).expand(h * w, -1)
-        mean = torch.zeros(index.shape, dtype=torch.float64)
-        return visit((torch.arange(h * w), ALL), mean, index).T.reshape(1, -1, h, w)
+        channels = torch.arange(self.density.channels)
+        y_hat = torch.empty(h * w, len(channels), dtype=torch.int32)
+        for positions in self.order.groups(h, w):
+            index = channels.expand(len(positions), -1)
+            mean = torch.zeros(index.shape, dtype=torch.float64)
+            y_hat[positions] = visit((positions, ALL), mean, index).to(y_hat.dtype)
+        return y_hat.T.view(1, -1, h, w)
 
     def bits(self, symbols: Tensor, index: Tensor) -> Tensor:
         log_p = self.density.log_prob(symbols.T.float().to(self.density.H[0].device))

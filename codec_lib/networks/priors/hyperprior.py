@@ -34,4 +34,4 @@ class ExactScales(ExactConditional):
     """The same in integers."""
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(psi), table_of(psi)
+        return torch.zeros(psi.shape, dtype=torch.float64), table_of(psi)
