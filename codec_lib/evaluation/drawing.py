@@ -14,7 +14,7 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
 from matplotlib.path import Path
 
-from codec_lib.evaluation.plotting import BLUE, GREEN, ORANGE, PURPLE, STYLE, VERMILLION
+from codec_lib.evaluation.plotting.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, VERMILLION
 
 
 class Node(NamedTuple):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from codec_lib import registry, tables
 from codec_lib.evaluation import plotting
+from codec_lib.evaluation.plotting import style
 
 rng = np.random.default_rng(0)
 
@@ -69,7 +70,7 @@ def test_density_fit_draws_histogram_truth_snapshots_and_fits():
 def test_nested_intervals_divide_each_chosen_part_anew():
     (axis,) = plotting.nested_intervals([0.5, 0.25, 0.25], [1, 0], "abc").axes
     assert [bar.get_width() for bar in axis.patches] == [0.5, 0.25, 0.25] * 2
-    assert [bar.get_facecolor() == to_rgba(plotting.SKY) for bar in axis.patches] == [
+    assert [bar.get_facecolor() == to_rgba(style.SKY) for bar in axis.patches] == [
         False,
         True,
         False,
@@ -120,8 +121,8 @@ def test_rate_distortion_draws_each_curve_sorted_by_rate():
     assert list(drawn) == list(curves) and set(names_beside(axis)) == set(curves) and not figure.legends
     assert drawn["factorized"] == ([0.1, 0.5], [27.5, 32.0])
     own, classical, published = axis.get_lines()
-    assert own.get_linestyle() == "-" and own.get_marker() == "o" and own.get_color() == plotting.BLUE
-    assert classical.get_linestyle() == "--" and classical.get_color() in plotting.GREYS
+    assert own.get_linestyle() == "-" and own.get_marker() == "o" and own.get_color() == style.BLUE
+    assert classical.get_linestyle() == "--" and classical.get_color() in style.GREYS
     assert published.get_linestyle() == ":" and published.get_markerfacecolor() == "white"
 
 
@@ -268,7 +269,7 @@ def test_histograms_draw_the_table_over_the_symbols():
 
 
 def test_a_relative_folder_is_the_checkouts(tmp_path, monkeypatch):
-    monkeypatch.setattr(plotting, "ROOT", tmp_path)
+    monkeypatch.setattr(style, "ROOT", tmp_path)
     monkeypatch.chdir("/")
     plotting.save_table([{"a": 1}], "t", "build/figures")
     plotting.save(plotting.rate_distortion({"joint": [{"bpp": 0.1, "psnr": 30.0}]}), "f", "build/figures")

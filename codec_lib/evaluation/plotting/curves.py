@@ -1,0 +1,238 @@
+"""Lines and bars: densities, training runs, rate and distortion, histograms, sums."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from codec_lib import tables
+from codec_lib.evaluation.plotting.style import (
+    BLUE,
+    COLOURS,
+    LABELS,
+    MARKERS,
+    SKY,
+    STYLE,
+    Rows,
+    curve_style,
+    kind_of,
+    label_of,
+    model_in,
+    name_lines,
+    own_style,
+)
+
+
+@plt.rc_context(STYLE)
+def density_fit(
+    samples: np.ndarray,
+    x: np.ndarray,
+    truth: np.ndarray,
+    fits: Mapping[str, np.ndarray],
+    snapshots: Sequence[tuple[int, np.ndarray]] = (),
+) -> Figure:
+    """Densities over a histogram; below, what each fit is off by.
+
+    Args:
+        samples: the data, (n,).
+        x: where all densities are given, (m,), ascending.
+        truth: density the samples came from, (m,).
+        fits: name -> fitted density, (m,).
+        snapshots: (step, density) during the fit, drawn in grey that darkens with time.
+    """
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7.5, 5.2), height_ratios=(3, 1))
+    above.hist(samples, bins=np.linspace(x[0], x[-1], 97), density=True, color="0.9", label="samples")
+    for i, (step, density) in enumerate(snapshots):
+        shade = 0.8 - 0.6 * (i / max(1, len(snapshots) - 1)) ** 0.5  # most changes early
+        label = f"during the fit, step {step}" if i in (0, len(snapshots) - 1) else None
+        above.plot(x, density, color=str(round(shade, 3)), linewidth=0.7, label=label)
+    above.plot(x, truth, color="black", linewidth=3.2, alpha=0.35, label="true density")
+    for i, (name, density) in enumerate(fits.items()):
+        style = {"color": COLOURS[i], "linestyle": ("-", (0, (4, 2)), ":")[i % 3]}
+        above.plot(x, density, label=name, **style)
+        below.plot(x, density - truth, **style)
+    above.set(ylabel="density p(x)", xlim=(x[0], x[-1]), ylim=(0, None))
+    below.set(ylabel="fit − truth", xlabel="x")
+    figure.align_ylabels()
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def nested_intervals(p: Sequence[float], message: Sequence[int], names: Sequence[str]) -> Figure:
+    """How arithmetic coding narrows an interval: a bar for each symbol, which is the part chosen above, enlarged.
+
+    Args:
+        p: probabilities of the symbols, in the order in which they divide an interval.
+        message: symbols, indices of `p`.
+        names: of the symbols.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.9 * len(message) + 0.3))
+    ends = np.concatenate([[0.0], np.cumsum(p)])
+    low, width = 0.0, 1.0
+    for k, chosen in enumerate(message):
+        for symbol, (left, right) in enumerate(pairwise(ends)):
+            colour = SKY if symbol == chosen else "white"
+            axis.add_patch(Rectangle((left, -k), right - left, 0.5, facecolor=colour, edgecolor="black"))
+            axis.text((left + right) / 2, 0.25 - k, names[symbol], ha="center", va="center")
+        axis.text(-0.02, 0.25 - k, f"{low:.4g} … {low + width:.4g}", ha="right", va="center")
+        if k < len(message) - 1:
+            for end, corner in ((ends[chosen], 0), (ends[chosen + 1], 1)):
+                axis.plot([end, corner], [-k, -k - 0.5], color="0.4", linewidth=0.8, linestyle="--")
+        low, width = low + width * ends[chosen], width * p[chosen]
+    axis.set(xlim=(-0.3, 1.01), ylim=(0.02 - len(message) + 0.95, 0.52))
+    axis.set_axis_off()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def loss_curves(rows_by_name: Mapping[str, Rows], x: str = "step") -> Figure:
+    """Loss, rate and PSNR of training runs, those columns of the three that occur, a panel each.
+
+    Validation values (columns `val_...`), where there are any, are solid and the training values dotted. The runs
+    must have the same lmbda and crops: their losses share an axis.
+    """
+    have = tables.columns_of(row for rows in rows_by_name.values() for row in rows)
+    panels = [c for c in ("loss", "bpp", "psnr") if c in have or f"val_{c}" in have]
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 3.2), squeeze=False)
+    for axis, column in zip(axes[0], panels, strict=True):
+        _draw_runs(axis, rows_by_name, x, column)
+    name_lines(axes[0, -1])
+    return figure
+
+
+@plt.rc_context(STYLE)
+def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figure:
+    """The loss of training runs whose losses do not compare, say of several lmbda: a panel with its own scale for each.
+
+    Args:
+        runs: title of a panel -> name of a run -> its rows, as `loss_curves` has them.
+        x: the column across.
+    """
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.1 * len(runs), 2.9), squeeze=False)
+    for axis, (title, rows_by_name) in zip(axes[0], runs.items(), strict=True):
+        _draw_runs(axis, rows_by_name, x, "loss")
+        axis.set_title(title)
+        axis.set_ylabel("loss" if axis is axes[0, 0] else "")
+        if len(rows_by_name) > 1:
+            axis.legend()
+    return figure
+
+
+def live_losses(name: str, handle: Any) -> Callable[[Rows], None]:
+    """A function that draws the validation values of the rows it is given, always in one place: IPython's `handle`."""
+    shown = []
+
+    def draw(rows: Rows) -> None:
+        validation = [
+            {k.removeprefix("val_"): row[k] for k in row if k == "step" or k.startswith("val_")} for row in rows
+        ]
+        figure = loss_curves({name: validation})
+        (handle.update if shown else handle.display)(figure)
+        shown.append(True)
+        plt.close(figure)
+
+    return draw
+
+
+def _draw_runs(axis: Axes, rows_by_name: Mapping[str, Rows], x: str, column: str) -> None:
+    for i, (name, rows) in enumerate(rows_by_name.items()):
+        style = own_style(name, i)
+        validation = _xy(rows, x, f"val_{column}")
+        if len(validation[0]):
+            axis.plot(*validation, label=name, **style)
+            style = style | {"linestyle": ":", "marker": None, "linewidth": 1.0}
+        axis.plot(*_xy(rows, x, column), label=None if len(validation[0]) else name, **style)
+    axis.set(xlabel=label_of(x), ylabel=label_of(column))
+
+
+@plt.rc_context(STYLE)
+def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr", up_to: float = np.inf) -> Figure:
+    """Quality over rate, each curve with its name at its end.
+
+    Args:
+        curves: name -> rows with `bpp` and the column `y`, in any order; `kind_of(name)` decides the style.
+        title: of the figure, say the data set.
+        y: the quality, a column: one of `metrics.METRICS`, say.
+        up_to: rows above this rate are left out.
+    """
+    figure, axis = plt.subplots(figsize=(8.5, max(4.6, 0.28 * len(curves) + 0.8)))
+    seen = dict.fromkeys(MARKERS, 0)
+    for name, rows in curves.items():
+        kind = kind_of(name)
+        rates, values = _xy(rows, "bpp", y)
+        order = [i for i in np.argsort(rates) if rates[i] <= up_to]
+        style = curve_style(name, kind, seen[kind])
+        taken = {line.get_marker() for line in axis.get_lines() if line.get_color() == style["color"]}
+        free = (marker for marker in (style["marker"], *MARKERS[kind]) if marker not in taken)
+        axis.plot(rates[order], values[order], label=name, **style | {"marker": next(free, style["marker"])})
+        seen[kind] += kind != "own" or model_in(name) is None
+    axis.set(xlabel=LABELS["bpp"], ylabel=label_of(y), title=title)
+    axis.set_xlim(left=0)
+    name_lines(axis)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def histograms(
+    panels: Sequence[Mapping[str, object]], x: str = "symbol", model: str = "table", bars: str = "symbols"
+) -> Figure:
+    """Relative frequencies as bars and a model's probabilities as a line, a panel each, logarithmic.
+
+    A panel ends where no value is seen and the model has no more than its smallest probability.
+
+    Args:
+        panels: each with `name`, and arrays of one length: `value` (equally spaced), `seen`, `table`.
+        x: what the values are.
+        model, bars: names of the line and the bars in the legend.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.8), sharey=True, squeeze=False)
+    for axis, panel in zip(axes[0], panels, strict=True):
+        width = 0.8 * (panel["value"][1] - panel["value"][0])
+        axis.bar(panel["value"], panel["seen"], width=width, color="0.75", label=bars)
+        axis.plot(panel["value"], panel["table"], color=BLUE, marker=".", label=model)
+        shown = (np.asarray(panel["seen"]) > 0) | (np.asarray(panel["table"]) > 1.5 * np.min(panel["table"]))
+        ends = np.asarray(panel["value"])[shown][[0, -1]]
+        axis.set(title=panel["name"], xlabel=x, yscale="log", ylim=(1e-5, 1), xlim=(ends[0] - width, ends[1] + width))
+    axes[0, 0].set_ylabel("relative frequency")
+    axes[0, -1].legend()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digits: int = 2) -> Figure:
+    """A horizontal bar for each row, its columns end to end and their sum, rounded, at the end.
+
+    Args:
+        rows: the table, drawn from top to bottom; a missing value counts as 0.
+        name: the column that names a bar.
+        columns: which columns are drawn.
+        label: what they are and in which unit.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.1))
+    names = [str(row[name]) for row in rows]
+    ends = np.zeros(len(rows))
+    for i, column in enumerate(columns):
+        values = np.array([row.get(column) or 0.0 for row in rows], dtype=float)
+        shade = {"color": COLOURS[i], "hatch": (None, "///", "...", "xx")[i % 4], "edgecolor": "white"}
+        axis.barh(names, values, left=ends, height=0.65, label=column, **shade)
+        ends += values
+    for k, end in enumerate(ends):
+        axis.text(end, k, f" {end:.{digits}f}", va="center")
+    axis.set(xlabel=label, xlim=(0, 1.1 * ends.max()))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    if len(columns) > 1:
+        figure.legend(loc="outside upper center", ncols=len(columns))
+    return figure
+
+
+def _xy(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns as arrays, without the rows that lack either."""
+    pairs = [(row[x], row[y]) for row in rows if row.get(x) is not None and row.get(y) is not None]
+    return tuple(np.array(pairs, dtype=float).reshape(-1, 2).T)
