@@ -1,14 +1,14 @@
 """Huffman coding of small integers, with its table in a file or in the stream (Huffman 1952)."""
 
 import heapq
+import json
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from codec_lib.coding.compressor import (
     WIDEST,
-    LosslessCompressor,
-    by_symbol,
     checked_alphabet,
     checked_symbols,
     expect_end,
@@ -17,10 +17,14 @@ from codec_lib.coding.compressor import (
 )
 from codec_lib.coding.range_coding import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
+from codec_lib.files import read_bytes, write_bytes
 
 _DEPTH = 56
 """Bits in the longest code. Counts that add up to LONGEST give 42 at most (as Fibonacci numbers do), and
 what the sequence lacks adds log2(WIDEST) = 12 below one leaf."""
+
+_STATE = {"format": "codecbook lossless state", "version": 1, "coder": "huffman"}
+"""How a file begins that holds a table."""
 
 _PIECE = 1 << 16  # symbols, or bytes, that are handled at once: it bounds the memory that numpy takes
 
@@ -121,8 +125,8 @@ def _code_lengths(counts: np.ndarray) -> np.ndarray:
     return np.array(depths[: len(weights)], np.int64)
 
 
-class Huffman(LosslessCompressor):
-    """Canonical Huffman coding.
+class Huffman:
+    """Canonical Huffman coding by a table that is kept; any sequence over the alphabet can be coded, whatever made it.
 
     Args:
         alphabet: A symbols.
@@ -131,8 +135,6 @@ class Huffman(LosslessCompressor):
     Raises:
         BadData: they do not.
     """
-
-    name = "huffman"
 
     def __init__(self, alphabet: int, codes: list[str]):
         self.alphabet = checked_alphabet(alphabet)
@@ -149,6 +151,11 @@ class Huffman(LosslessCompressor):
 
     @classmethod
     def from_sequence(cls, symbols: np.ndarray, alphabet: int) -> Self:
+        """The table that suits a sequence, int (n) of 0 to alphabet - 1.
+
+        Raises:
+            BadData: it is no such sequence.
+        """
         alphabet = checked_alphabet(alphabet)
         counts = np.bincount(checked_symbols(symbols, alphabet), minlength=alphabet)
         code = _PrefixCode.canonical(np.arange(alphabet), _code_lengths(counts))
@@ -157,20 +164,71 @@ class Huffman(LosslessCompressor):
             codes[symbol] = f"{start:0{_DEPTH}b}"[:length]
         return cls(alphabet, codes)
 
-    def _fields(self):
-        return {"codes": {str(symbol): code for symbol, code in enumerate(self.codes)}}
-
-    @classmethod
-    def _from_fields(cls, alphabet, fields):
-        return cls(alphabet, by_symbol(fields, "codes", alphabet))
-
     def encode(self, symbols: np.ndarray) -> bytes:
+        """Code int (n) symbols of 0 to alphabet - 1.
+
+        Raises:
+            BadData: they are not that.
+        """
         symbols = checked_symbols(symbols, self.alphabet)
         return write_varint(len(symbols)) + (self.code.write(symbols) if len(symbols) else b"")
 
     def decode(self, data: bytes, count: int | None = None) -> np.ndarray:
+        """The symbols, int32 (n), of a stream that this table wrote.
+
+        Args:
+            count: n if it is known; a damaged stream can claim up to `LONGEST` symbols otherwise.
+
+        Raises:
+            Truncated, Corrupt: it is no such stream, or not of `count` symbols.
+        """
         count, at = read_count(data, count)
         return _read_codes(self.code, data[at:], count)
+
+    def state(self) -> dict:
+        """The table in values that JSON has."""
+        codes = {str(symbol): code for symbol, code in enumerate(self.codes)}
+        return _STATE | {"alphabet": self.alphabet, "codes": codes}
+
+    @classmethod
+    def from_state(cls, state: dict) -> Self:
+        """The coder whose `state` this is.
+
+        Raises:
+            BadData: it is none.
+        """
+        if not isinstance(state, dict) or state.get("format") != _STATE["format"]:
+            raise BadData("It is no state of a lossless coder.")
+        for key in ("version", "coder"):
+            if state.get(key) != _STATE[key]:
+                raise BadData(f"Its {key} is {state.get(key)!r}, not {_STATE[key]!r}.")
+        alphabet, codes = checked_alphabet(state.get("alphabet")), state.get("codes")
+        if not isinstance(codes, dict) or codes.keys() != {str(s) for s in range(alphabet)}:
+            raise BadData(f"Its codes are not one for each symbol of 0 to {alphabet - 1}.")
+        return cls(alphabet, [codes[str(s)] for s in range(alphabet)])
+
+    def save(self, path: str | Path) -> None:
+        """Write the state as JSON that a person can read.
+
+        Raises:
+            BadData: the file cannot be written.
+        """
+        write_bytes(path, (json.dumps(self.state(), indent=1) + "\n").encode())
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The coder whose state `save` wrote.
+
+        Raises:
+            BadData: the file cannot be read or holds no such state.
+        """
+        data = read_bytes(path)
+        try:
+            return cls.from_state(json.loads(data, object_pairs_hook=_without_duplicates))
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"Cannot use {path}: it is not a JSON file.") from error
+        except BadData as error:
+            raise BadData(f"Cannot use {path}: {str(error)[0].lower()}{str(error)[1:]}") from error
 
     @staticmethod
     def encode_with_table(symbols: np.ndarray, alphabet: int) -> bytes:
@@ -209,6 +267,12 @@ class Huffman(LosslessCompressor):
             return np.zeros(0, np.int32)
         code, at = _read_table(data, at, alphabet)
         return _read_codes(code, data[at:], count)
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise BadData("It names something twice.")
+    return dict(pairs)
 
 
 def _read_codes(code: _PrefixCode, data: bytes, count: int) -> np.ndarray:

@@ -5,14 +5,14 @@
 
 import numpy as np
 
-from codec_lib.coding.adaptive_arithmetic import AdaptiveArithmetic
+from codec_lib.coding import adaptive_arithmetic
 from codec_lib.coding.compressor import checked_alphabet, checked_symbols, read_alphabet
 from codec_lib.coding.huffman import Huffman
 from codec_lib.coding.range_coding import read_varint, write_varint
 from codec_lib.errors import Corrupt, Truncated, Unsupported
 
-COMPRESSORS = {"huffman": Huffman, "adaptive": AdaptiveArithmetic}
-"""The coders by name."""
+COMPRESSORS = ("huffman", "adaptive")
+"""The names of the coders."""
 
 
 def _check_name(name: str) -> None:
@@ -37,10 +37,10 @@ def pack(name: str, symbols: np.ndarray, alphabet: int) -> bytes:
         return Huffman.encode_with_table(symbols, alphabet)
     head = write_varint(checked_alphabet(alphabet))
     if alphabet <= _FINE:
-        return head + AdaptiveArithmetic(alphabet).encode(symbols)
+        return head + adaptive_arithmetic.encode(symbols, alphabet)
     coarse, fine = np.divmod(checked_symbols(symbols, alphabet), _FINE)
-    first = AdaptiveArithmetic(-(-alphabet // _FINE)).encode(coarse)
-    return head + write_varint(len(first)) + first + AdaptiveArithmetic(_FINE).encode(fine[_sorted(coarse)])
+    first = adaptive_arithmetic.encode(coarse, -(-alphabet // _FINE))
+    return head + write_varint(len(first)) + first + adaptive_arithmetic.encode(fine[_sorted(coarse)], _FINE)
 
 
 def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> np.ndarray:
@@ -55,12 +55,12 @@ def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> n
         return Huffman.decode_with_table(data, count, alphabet)
     alphabet, at = read_alphabet(data, 0, alphabet)
     if alphabet <= _FINE:
-        return AdaptiveArithmetic(alphabet).decode(data[at:], count)
+        return adaptive_arithmetic.decode(data[at:], alphabet, count)
     length, at = read_varint(data, at)
     if at + length > len(data):
         raise Truncated("A stream ends inside its coarser digits.")
-    coarse = AdaptiveArithmetic(-(-alphabet // _FINE)).decode(data[at : at + length], count)
-    fine = AdaptiveArithmetic(_FINE).decode(data[at + length :], len(coarse))
+    coarse = adaptive_arithmetic.decode(data[at : at + length], -(-alphabet // _FINE), count)
+    fine = adaptive_arithmetic.decode(data[at + length :], _FINE, len(coarse))
     symbols = coarse * _FINE
     symbols[_sorted(coarse)] += fine
     if (symbols >= alphabet).any():

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec_lib.coding.compressor import entropy
 from codec_lib.errors import Unsupported
 from codec_lib.networks import quantization
 from codec_lib.networks.models import Prediction
@@ -69,12 +70,7 @@ def check_preset(name: str, preset: str) -> None:
 
 def order_0_bits(symbols: Tensor) -> Tensor:
     """Empirical entropy of all symbols of each picture together, times their number: (B, ...) int -> (B) bits."""
-    totals = []
-    for one in symbols.flatten(1).long():
-        n = torch.bincount(one).double()
-        n = n[n > 0]
-        totals.append((n * (n.sum() / n).log2()).sum())
-    return torch.stack(totals)
+    return torch.tensor([one.numel() * entropy(one.cpu().numpy()) for one in symbols], dtype=torch.float64)
 
 
 class Autoencoder(nn.Module):

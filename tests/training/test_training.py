@@ -22,6 +22,7 @@ from codec_lib import datasets, files, tables
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.models import Prediction
+from codec_lib.networks.priors import factorized
 from codec_lib.places import ROOT
 from codec_lib.training import initialisation, runs, training
 from codec_lib.training.runs import CHECKPOINT, Run, Settings
@@ -692,7 +693,7 @@ def test_two_processes_average_their_gradients(settings, random_start, tmp_path,
     assert identical(ranks[0], ranks[1])
     assert identical(ranks[0]["model"], checkpoint(tmp_path / "two")["model"])
 
-    monkeypatch.setattr(models, "add_noise", lambda y: y)
+    monkeypatch.setattr(factorized, "add_noise", lambda y: y)
     both = gradient(ranks[0]["optimiser"])
     doubled = gradient(go(settings(steps=1, batch_size=4), tmp_path / "doubled").optimiser.state_dict())
     first = gradient(go(settings(steps=1, batch_size=2), tmp_path / "first").optimiser.state_dict())
