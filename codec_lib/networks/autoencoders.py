@@ -70,7 +70,8 @@ def check_preset(name: str, preset: str) -> None:
 
 def order_0_bits(symbols: Tensor) -> Tensor:
     """Empirical entropy of all symbols of each picture together, times their number: (B, ...) int -> (B) bits."""
-    return torch.tensor([one.numel() * entropy(one.cpu().numpy()) for one in symbols], dtype=torch.float64)
+    bits = [one.numel() * entropy(one.numpy()) for one in symbols.detach().cpu()]
+    return torch.tensor(bits, dtype=torch.float64, device=symbols.device)
 
 
 class Autoencoder(nn.Module):
