@@ -212,6 +212,7 @@ class Codec:
             All symbols, and y_hat, float32 (1, M, h, w), as g_s sees it.
         """
         psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
+        tiles.give_memory_back(h, w)
         symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
 
         def visit(group: Group, mean: Tensor, index: Tensor) -> Tensor:
@@ -222,6 +223,7 @@ class Codec:
 
         with tqdm(total=symbols.numel(), desc="symbols", leave=False, disable=not progress, unit_scale=True) as bar:
             y_hat = self.prior.walk(psi, h, w, visit)
+        tiles.give_memory_back(h, w)
         y = symbols.T.view(-1, h, w).numpy()
         return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat.float())
 

@@ -18,6 +18,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import constriction
 import numpy as np
@@ -297,7 +298,7 @@ def _import_torchac():
         if ninja.BIN_DIR not in os.environ.get("PATH", "").split(os.pathsep):
             os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", "")])
     try:
-        with _silence():
+        with _silence(), _alone("torchac_backend"):
             import torchac
     except Exception as error:  # torch raises RuntimeError or OSError; setuptools has its own kinds
         raise Unsupported(
@@ -305,6 +306,21 @@ def _import_torchac():
             "and the package ninja, or use --coder constriction."
         ) from error
     return torchac
+
+
+@contextlib.contextmanager
+def _alone(extension: str):
+    """One process at a time compiles an extension of torch's; a lock that a killed one left to torch is removed.
+
+    torch would wait for that lock for ever. Ours the system takes back from a process that ends, however it ends.
+    """
+    from filelock import FileLock
+    from torch.utils.cpp_extension import _get_build_directory
+
+    folder = Path(_get_build_directory(extension, verbose=False))
+    with FileLock(folder.with_name(f"{extension}.codecbook-lock"), timeout=600):
+        (folder / "lock").unlink(missing_ok=True)
+        yield
 
 
 @contextlib.contextmanager
