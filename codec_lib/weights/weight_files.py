@@ -4,6 +4,7 @@ Models of one rate point that differ in their priors alone may share transforms:
 others name it and hold a checksum of what they expect to find there.
 """
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -16,7 +17,7 @@ from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
 from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
-from codec_lib.files import write_bytes
+from codec_lib.files import read_bytes, write_bytes
 from codec_lib.places import WEIGHTS
 
 FORMATS = ("1", "2")
@@ -58,7 +59,7 @@ def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -
         BadData: that file is not there, or its transforms are others.
     """
     path = Path(path)
-    described = {"model": frozen.model, "preset": frozen.preset, "format": FORMATS[-1]}
+    described = {"model": frozen.model, "preset": frozen.preset, "format": FORMATS[-1], "digest": frozen.digest.hex()}
     described |= {name: repr(value) for name, value in frozen.rate_point.items()}
     tensors = frozen.tensors
     if transforms_of is not None:
@@ -99,6 +100,8 @@ def dependents_of(path: Path) -> list[Path]:
 
 
 def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
+    if Path(name).name != name:
+        raise BadData(f"The weights {path} name transforms that are not beside them.")
     return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
 
 
@@ -123,9 +126,24 @@ def read(path: str | Path) -> AnyCodec:
     try:
         if described["format"] not in FORMATS:
             raise ValueError("another format")
-        return registry.entry(described["model"]).load_codec().from_tensors(described, tensors)
+        found = registry.entry(described["model"]).load_codec().from_tensors(described, tensors)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error
+    expected = described.get("digest") or _digest_on_card(Path(path))
+    if expected not in (None, found.digest.hex()):
+        raise BadData(
+            f"The weights {path} have been altered: their digest is {found.digest[:8].hex()}, not {expected[:16]}."
+        )
+    return found
+
+
+def _digest_on_card(path: Path) -> str | None:
+    """Older weight files do not tell their digest; the card beside them does, if there is one."""
+    try:
+        digest = json.loads(read_bytes(path.with_suffix(".json")))["digest"]
+    except (CodecError, ValueError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
 
 
 def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:

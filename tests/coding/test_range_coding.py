@@ -2,7 +2,11 @@
 
 import copy
 import math
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -405,6 +409,31 @@ def test_an_unknown_coder_is_refused_with_the_known_ones():
     for use in (lambda: Writer(tables, "huffman"), lambda: Reader(tables, "huffman", b"\0")):
         with pytest.raises(Unsupported, match=r"'huffman'; choose from constriction, torchac\.$"):
             use()
+
+
+def test_two_processes_and_a_lock_that_a_killed_one_left_do_not_hang_torchac(tmp_path):
+    """torch leaves its lock behind when a compilation is killed, and waits for it ever after."""
+    range_coding._import_torchac()
+    compiled = Path(sys.modules["torchac"].torchac.torchac_backend.__file__).parent
+    shutil.copytree(compiled, tmp_path / "torchac_backend")
+    (tmp_path / "torchac_backend" / "lock").touch()
+    code = (
+        "import numpy as np; from codec_lib.coding.range_coding import Tables, Writer;"
+        "tables = Tables(np.array([2], np.int32), np.array([0], np.int32), np.array([65000, 536], np.int32));"
+        "writer = Writer(tables, 'torchac'); writer.put(np.zeros(9, np.int32), np.zeros(9, np.int64));"
+        "print(writer.finish().hex())"
+    )
+    env = os.environ | {"TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    try:
+        said = {process.communicate(timeout=100)[0] for process in processes}
+    finally:
+        for process in processes:
+            process.kill()
+    assert len(said) == 1 and len(said.pop()) > 4
+    assert not (tmp_path / "torchac_backend" / "lock").exists()
 
 
 def test_without_a_compiler_torchac_is_refused_quietly_with_advice(tmp_path, monkeypatch, capfd):
