@@ -67,8 +67,12 @@ def show(rows: list[Row], columns: list[str] | None = None, digits: int | dict[s
     """Display a table in a notebook, as HTML where that can be shown, else as text; arguments as of `to_text`."""
     from IPython.display import display
 
+    from pandas import option_context
+
     table = to_frame(rows, columns, digits)
-    display({"text/plain": table.to_string(index=False), "text/html": table.to_html(index=False, border=0)}, raw=True)
+    with option_context("display.max_colwidth", None):
+        in_html = table.to_html(index=False, border=0)
+    display({"text/plain": table.to_string(index=False), "text/html": in_html}, raw=True)
 
 
 def to_frame(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> "DataFrame":
