@@ -1,4 +1,4 @@
-"""The rate points: what `quality` means."""
+"""The rate points: what `quality` means, and the loss that they weigh."""
 
 import math
 
@@ -9,3 +9,16 @@ LMBDAS = (0.0067, 0.013, 0.025, 0.0483)
 def quality_of(lmbda: float) -> int:
     """The rate point nearest to lmbda, from 1."""
     return 1 + min(range(len(LMBDAS)), key=lambda k: abs(math.log(LMBDAS[k] / lmbda)))
+
+
+def loss(lmbda: float, bpp, mse):
+    """`lmbda * 255^2 * MSE + bpp`, the MSE on the [0, 1] scale, numbers or tensors.
+
+    The loss of Balle et al. 2018, eq. 9, scaled as the report we reproduce has it.
+    """
+    return lmbda * 255**2 * mse + bpp
+
+
+def loss_at(lmbda: float, bpp: float, psnr: float) -> float:
+    """The loss of a measured file, from its PSNR [dB]."""
+    return loss(lmbda, bpp, 10 ** (-psnr / 10))

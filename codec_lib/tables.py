@@ -66,7 +66,6 @@ def read_csv(path: str | Path) -> list[Row]:
 def show(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> None:
     """Display a table in a notebook, as HTML where that can be shown, else as text; arguments as of `to_text`."""
     from IPython.display import display
-
     from pandas import option_context
 
     table = to_frame(rows, columns, digits)

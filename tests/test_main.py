@@ -85,7 +85,7 @@ def test_encode_info_decode(run, place, weights, tiny_codecs, photo, coder, qual
     assert (status, out, err) == (0, f"{png}: 112x96\n", "")
     with Image.open(png) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
-        np.testing.assert_array_equal(np.asarray(picture), tiny_codecs[quality - 1].predict(photo)[0])
+        np.testing.assert_array_equal(np.asarray(picture), tiny_codecs[quality - 1].estimate(photo)[0])
 
 
 def test_every_model_encodes_and_decodes(run, place, weights, pair, photo):
@@ -104,7 +104,7 @@ def test_every_model_encodes_and_decodes(run, place, weights, pair, photo):
     (line,) = [line for line in out.splitlines() if line.startswith("streams")]
     assert line.split()[1:] == [f"{length:,}" for length in facts["streams"]]
     assert run("decode", file, png, "--weights", weights) == (0, f"{png}: 112x96\n", "")
-    np.testing.assert_array_equal(images.read_image(png)[0], frozen.predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(png)[0], frozen.estimate(photo)[0])
 
 
 def test_processes_of_their_own(place, weights, tiny_codecs, photo):
@@ -114,7 +114,7 @@ def test_processes_of_their_own(place, weights, tiny_codecs, photo):
     assert encoded.stdout.startswith(r"\udcff.cbk: 112x96, ")
     decoded = python("decode", name, "out.png", "--weights", weights, cwd=place)
     assert (decoded.returncode, decoded.stdout, decoded.stderr) == (0, "out.png: 112x96\n", "")
-    np.testing.assert_array_equal(images.read_image(place / "out.png")[0], tiny_codecs[1].predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(place / "out.png")[0], tiny_codecs[1].estimate(photo)[0])
     refused = python("decode", "cut.png", "new.png", cwd=place)
     assert_refused((refused.returncode, refused.stdout, refused.stderr), "not a .cbk file")
     assert not (place / "new.png").exists()
@@ -179,7 +179,7 @@ def test_every_kind_of_picture_comes_out_rgb_at_its_size(run, tmp_path, weights,
     with Image.open(tmp_path / "a.png") as decoded:
         assert decoded.mode == "RGB"
         assert decoded.size == (picture.size[::-1] if kind == "EXIF" else picture.size)
-        expected = tiny_codecs[3].predict(images.read_image(source)[0])[0]
+        expected = tiny_codecs[3].estimate(images.read_image(source)[0])[0]
         np.testing.assert_array_equal(np.asarray(decoded), expected)
 
 
@@ -471,7 +471,7 @@ def test_train_every_model(run, pictures, tmp_path, no_mirror, monkeypatch, mode
     frozen = weight_files.load(model, 2, folder=out)
     assert (frozen.model, frozen.lmbda) == (model, 0.013)
     pixels = images.read_image(pictures / "0.png")[0]
-    np.testing.assert_array_equal(frozen.decode(frozen.encode(pixels)), frozen.predict(pixels)[0])
+    np.testing.assert_array_equal(frozen.decode(frozen.encode(pixels)), frozen.estimate(pixels)[0])
 
 
 def transforms_of(path: Path) -> dict[str, torch.Tensor]:

@@ -57,7 +57,7 @@ def test_encode_info_decode(run, place, ae_weights, ae_codec, photo, lossless):
     assert run("info", file)[::2] == (0, "")
 
     assert run("decode", file, png, "--weights", ae_weights) == (0, f"{png}: 112x96\n", "")
-    np.testing.assert_array_equal(images.read_image(png)[0], ae_codec.predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(png)[0], ae_codec.estimate(photo)[0])
 
 
 def test_the_default_is_adaptive_coding_of_2_bits(run, place, ae_codecs, ae_weights, photo):
@@ -76,7 +76,7 @@ def test_a_table_in_a_file_of_its_own(place, ae_weights, ae_codecs, photo):
     assert (place / "t.json").read_bytes() == (place / "table.json").read_bytes()
     decoded = python("decode", "out.cbk", "out.png", "--state", "t.json", "--weights", ae_weights, cwd=place)
     assert (decoded.returncode, decoded.stdout, decoded.stderr) == (0, "out.png: 112x96\n", "")
-    np.testing.assert_array_equal(images.read_image(place / "out.png")[0], ae_codecs["ae-strided"].predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(place / "out.png")[0], ae_codecs["ae-strided"].estimate(photo)[0])
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)
@@ -86,7 +86,7 @@ def test_every_autoencoder_can_have_its_table_beside_it(run, place, ae_codecs, a
     assert run("encode", place / "photo.png", file, "--state", table, *options)[::2] == (0, "")
     assert unpack(file.read_bytes()).coder == "huffman-file"
     assert run("decode", file, png, "--state", table, "--weights", ae_weights)[::2] == (0, "")
-    np.testing.assert_array_equal(images.read_image(png)[0], ae_codecs[name].predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(png)[0], ae_codecs[name].estimate(photo)[0])
 
 
 # --- what is refused ------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_train_then_use_the_weights(run, tiles, tmp_path, no_mirror, name):
     picture, cbk, png = tiles / "0.png", tmp_path / "a.cbk", tmp_path / "a.png"
     assert run("encode", picture, cbk, "--model", name, "--bits", 4, "--weights", out)[::2] == (0, "")
     assert run("decode", cbk, png, "--weights", out)[::2] == (0, "")
-    expected = weight_files.load(name, 4, folder=out).predict(images.read_image(picture)[0])[0]
+    expected = weight_files.load(name, 4, folder=out).estimate(images.read_image(picture)[0])[0]
     np.testing.assert_array_equal(images.read_image(png)[0], expected)
 
 

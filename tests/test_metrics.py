@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import integrate, signal
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
-from codec_lib import datasets, images, metrics, tables
+from codec_lib import datasets, images, metrics, rates, tables
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +284,8 @@ def test_bd_rate_leaves_its_arguments_alone():
     metrics.bd_rate(a, a)
     metrics.bd_rate(a.tolist(), a.tolist())  # rows may be a plain list
     assert np.array_equal(a, before)
+
+
+def test_the_loss_is_lmbda_times_the_squared_error_of_bytes_and_the_rate():
+    assert rates.loss(0.01, 0.5, 2 / 255**2) == pytest.approx(0.52)
+    assert rates.loss_at(0.013, 0.4, 30.0) == pytest.approx(0.013 * 255**2 * 1e-3 + 0.4)

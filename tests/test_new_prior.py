@@ -53,7 +53,7 @@ def test_a_prior_of_ones_own_goes_through_all_commands(monkeypatch, no_mirror, r
     assert json.loads(run("info", file, "--json")[1])["model"] == "mean-scale"
     assert run("decode", file, decoded, *weights)[0] == 0
     frozen = weight_files.load("mean-scale", 3, folder=tmp_path)
-    np.testing.assert_array_equal(images.read_image(decoded)[0], frozen.predict(photo)[0])
+    np.testing.assert_array_equal(images.read_image(decoded)[0], frozen.estimate(photo)[0])
     seen = inspection.inspect(frozen, photo)
     assert seen.mean.any() and (np.abs(seen.mean) % 1).any() and seen.scale.std() > 0
     assert run("evaluate", *model, "--quality", 3, *weights, "--dataset", tiles, "--csv", csv)[0] == 0

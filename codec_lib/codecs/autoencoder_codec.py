@@ -135,7 +135,7 @@ class AutoencoderCodec:
         check_seal(container, symbols)
         return symbols
 
-    def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
+    def estimate(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
         """The reconstruction without a file, uint8 (H, W, 3), and the order-0 entropy of all symbols in bits."""
         pixels = images.as_array(image)
         symbols = self.analyse(pixels)

@@ -151,7 +151,7 @@ class Codec:
         """The symbols of a file, checked; raises as `decode` does."""
         return self._read(container)[0]
 
-    def predict(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
+    def estimate(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
         """What the model itself says of a picture: its reconstruction, uint8 (H, W, 3), and its estimate of the bits.
 
         Nothing is written; a file must give the same pixels and nearly these bits.
@@ -160,13 +160,13 @@ class Codec:
         y, z = self.latents(pixels)
         choose, bits = self._rounding(y), []
 
-        def estimate(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+        def count(group: Group, mean: Tensor, index: Tensor) -> Tensor:
             symbols = choose(group, mean)
             bits.append(float(self.prior.bits(symbols, index).sum()))
             return symbols
 
         with torch.inference_mode():
-            _, y_hat = self.walk(z, *y.shape[1:], estimate)
+            _, y_hat = self.walk(z, *y.shape[1:], count)
             if z is not None:
                 z = torch.from_numpy(z).float()[None].to(self._device())
                 bits.append(self.network.bits_z(z).item())

@@ -52,7 +52,7 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> d
     read = time.perf_counter()
     decoded = codec.decode(data)
     end = time.perf_counter()
-    predicted, estimate = codec.predict(pixels)
+    predicted, estimate = codec.estimate(pixels)
     count = pixels.shape[0] * pixels.shape[1]
     measured = metrics.measure(pixels, decoded) | {
         "num_pixels": count, "bits": 8 * file.stat().st_size, "bpp": metrics.bpp(len(data), pixels),

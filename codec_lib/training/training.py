@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from codec_lib import datasets, tables
+from codec_lib import datasets, rates, tables
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
@@ -49,10 +49,10 @@ class Loss(nn.Module):
 
 
 def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, bpp and MSE of a prediction; the loss of Balle et al. 2018, eq. 9, scaled as the fourth report has it."""
+    """Loss, bpp and MSE of a prediction."""
     bpp = bits_per_pixel(prediction.bits, x)
     mse = (prediction.x_hat.float() - x).square().mean()
-    return lmbda * 255**2 * mse + bpp, bpp, mse
+    return rates.loss(lmbda, bpp, mse), bpp, mse
 
 
 def bits_per_pixel(bits: dict[str, Tensor], x: Tensor) -> Tensor:

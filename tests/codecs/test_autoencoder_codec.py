@@ -58,7 +58,7 @@ def with_checksum(body: bytes) -> bytes:
 
 
 def assert_file_is_prediction(frozen: AutoencoderCodec, pixels: np.ndarray, coder: str, state: Path) -> None:
-    predicted, _ = frozen.predict(pixels)
+    predicted, _ = frozen.estimate(pixels)
     data = frozen.encode(pixels, coder, state)
     container = unpack(data)
     assert (container.model, container.quality, container.coder) == (frozen.model, 1000 * frozen.quality, coder)
@@ -114,7 +114,7 @@ def test_pillow_pictures_and_arrays_in_any_layout_are_encoded(ae_codec, photo):
 
 def test_what_is_no_picture_is_refused(ae_codec):
     huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**14, 2**14, 3))
-    for use in (ae_codec.encode, ae_codec.predict):
+    for use in (ae_codec.encode, ae_codec.estimate):
         with pytest.raises(BadImage):
             use(np.zeros((8, 8), np.uint8))
         with pytest.raises(TooLarge):
@@ -133,14 +133,14 @@ def stream(frozen: AutoencoderCodec, pixels: np.ndarray, coder: str, state: Path
 
 def test_the_estimate_is_the_entropy_of_all_symbols(ae_codec, photo):
     symbols = ae_codec.analyse(photo).ravel()
-    _, bits = ae_codec.predict(photo)
+    _, bits = ae_codec.estimate(photo)
     assert bits == pytest.approx(len(symbols) * compressor.entropy(symbols), rel=1e-6)
 
 
 def test_huffman_streams_are_less_than_a_bit_a_symbol_above_the_estimate(ae_codec, state, photo):
     """Its table in the stream costs two gamma codes a symbol of the alphabet."""
     count = ae_codec.analyse(photo).size
-    _, bits = ae_codec.predict(photo)
+    _, bits = ae_codec.estimate(photo)
     beside, inside = (8 * len(stream(ae_codec, photo, coder, state)) for coder in ("huffman-file", "huffman"))
     assert bits <= beside <= bits + count + 24  # the number of symbols, and up to a byte
     assert beside - 16 <= inside <= beside + 17 * 9 + 32
@@ -151,7 +151,7 @@ def test_adaptive_streams_are_near_the_estimate_at_worst(state, photo, B, share)
     """Or below it: the coder follows channels that differ."""
     frozen = freeze(random_autoencoder("ae-strided", B), "tiny")
     pixels = np.tile(photo, (3, 3, 1))
-    assert 8 * len(stream(frozen, pixels, "adaptive", state)) <= share * frozen.predict(pixels)[1] + 60 * 2**B
+    assert 8 * len(stream(frozen, pixels, "adaptive", state)) <= share * frozen.estimate(pixels)[1] + 60 * 2**B
 
 
 # --- freezing -------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_symbols_that_are_no_numbers_are_refused(ae_codec, state, photo, coder):
     network = copy.deepcopy(ae_codec.network)
     next(network.g_a.parameters()).fill_(math.nan)
     broken = dataclasses.replace(ae_codec, network=network)
-    for use in (lambda p: broken.encode(p, coder, state), broken.analyse, broken.predict):
+    for use in (lambda p: broken.encode(p, coder, state), broken.analyse, broken.estimate):
         with pytest.raises(BadData, match="numbers that no file can hold") as caught:
             use(photo)
         assert is_a_sentence(caught.value)

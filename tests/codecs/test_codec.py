@@ -68,7 +68,7 @@ def crop() -> np.ndarray:
 
 
 def assert_file_is_prediction(frozen: Codec, pixels: np.ndarray, coder: str) -> None:
-    predicted, _ = frozen.predict(pixels)
+    predicted, _ = frozen.estimate(pixels)
     decoded = frozen.decode(frozen.encode(pixels, coder))
     assert decoded.dtype == np.uint8
     assert decoded.shape == pixels.shape
@@ -99,7 +99,7 @@ def relative_bits(frozen: Codec, pixels: np.ndarray, coder: str = "constriction"
     data = frozen.encode(pixels, coder)
     besides = len(data) - sum(map(len, unpack(data).streams))
     assert besides == overhead(len(frozen.tables)) <= 48
-    _, estimate = frozen.predict(pixels)
+    _, estimate = frozen.estimate(pixels)
     assert estimate > 10_000
     return 8 * (len(data) - besides) / estimate
 
@@ -134,7 +134,7 @@ def test_files_of_kodak_have_the_estimated_bits_within_half_a_percent(name, koda
 
 def test_the_network_itself_says_nearly_the_same(each_codec, photo):
     """Its own evaluation mode, in floats from end to end, gives those pixels and bits."""
-    pixels, bits = each_codec.predict(photo)
+    pixels, bits = each_codec.estimate(photo)
     with torch.no_grad():
         said = each_codec.network(images.to_tensor(photo))
     assert sum(b.item() for b in said.bits.values()) == pytest.approx(bits, rel=0.005)
@@ -278,7 +278,7 @@ def test_arrays_in_any_memory_layout_are_encoded(each_codec, photo):
     ids=["float", "two-dimensional", "four channels", "empty", "list", "path"],
 )
 def test_what_is_no_picture_is_refused(tiny_codec, array):
-    for use in (tiny_codec.encode, tiny_codec.predict):
+    for use in (tiny_codec.encode, tiny_codec.estimate):
         with pytest.raises(BadImage) as caught:
             use(array)
         assert is_a_sentence(caught.value)
@@ -286,7 +286,7 @@ def test_what_is_no_picture_is_refused(tiny_codec, array):
 
 def test_a_picture_too_large_is_refused_before_memory_is_taken(each_codec):
     huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**14, 2**14, 3))
-    for use in (each_codec.encode, each_codec.predict):
+    for use in (each_codec.encode, each_codec.estimate):
         with pytest.raises(TooLarge):
             use(huge)
 
@@ -301,7 +301,7 @@ def test_weights_that_explode_are_refused(each_codec, photo, value):
     network = copy.deepcopy(each_codec.network)
     network.g_a.mixes[0].linear.bias.fill_(value)
     broken = dataclasses.replace(each_codec, network=network)
-    for use in (broken.encode, broken.analyse, broken.predict):
+    for use in (broken.encode, broken.analyse, broken.estimate):
         with pytest.raises(BadData, match="numbers that no file can hold") as caught:
             use(photo)
         assert is_a_sentence(caught.value)
@@ -313,7 +313,7 @@ def test_side_information_that_explodes_is_refused(codecs, photo, model, value):
     network = copy.deepcopy(codecs[model].network)
     network.h_a[-1].bias.fill_(value)
     broken = dataclasses.replace(codecs[model], network=network)
-    for use in (broken.encode, broken.analyse, broken.predict):
+    for use in (broken.encode, broken.analyse, broken.estimate):
         with pytest.raises(BadData, match="numbers that no file can hold"):
             use(photo)
 

@@ -38,7 +38,7 @@ def test_rate_and_distortion_are_those_of_the_file(large_and_small, pair):
         assert row["bpp"] == 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
         assert row["psnr"] == metrics.psnr(pixels, decoded)
         assert row["ms_ssim"] == pytest.approx(metrics.ms_ssim(pixels, decoded), nan_ok=True)
-        assert row["bpp_estimated"] == pytest.approx(frozen.predict(pixels)[1] / row["num_pixels"])
+        assert row["bpp_estimated"] == pytest.approx(frozen.estimate(pixels)[1] / row["num_pixels"])
         assert row["exact"] is True
         assert row["container"] + sum(map(len, unpack(data).streams)) == len(data)
 
@@ -51,7 +51,7 @@ def test_an_autoencoder_has_b_in_place_of_lmbda(large_and_small, ae_codec):
             pixels = images.read_image(path)[0]
             assert row["B"] == 4
             assert row["bits"] == 8 * len(ae_codec.encode(pixels, coder or "adaptive"))
-            assert row["bpp_estimated"] == pytest.approx(ae_codec.predict(pixels)[1] / row["num_pixels"])
+            assert row["bpp_estimated"] == pytest.approx(ae_codec.estimate(pixels)[1] / row["num_pixels"])
             assert row["exact"] is True
 
 
@@ -66,7 +66,7 @@ def test_the_bits_are_counted_from_the_disk(large_and_small, tiny_codecs, monkey
 
 
 def test_pixels_that_differ_from_the_prediction_are_told(large_and_small, tiny_codecs, monkeypatch):
-    original = type(tiny_codecs[1]).predict
+    original = type(tiny_codecs[1]).estimate
 
     def off_by_one(self, image):
         pixels, bits = original(self, image)
@@ -74,7 +74,7 @@ def test_pixels_that_differ_from_the_prediction_are_told(large_and_small, tiny_c
         pixels[0, 0, 0] ^= 1
         return pixels, bits
 
-    monkeypatch.setattr(type(tiny_codecs[1]), "predict", off_by_one)
+    monkeypatch.setattr(type(tiny_codecs[1]), "estimate", off_by_one)
     assert evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]["exact"] is False
 
 

@@ -37,12 +37,12 @@ def test_what_is_shown_decodes_to_the_picture(frozen, photo):
     y_hat = torch.from_numpy(inspect(frozen, photo).y_hat).float()[None]
     with torch.inference_mode():
         x_hat = frozen.network.g_s(y_hat.contiguous(memory_format=torch.channels_last))
-    np.testing.assert_array_equal(images.to_pixels(images.crop(x_hat, *photo.shape[:2])), frozen.predict(photo)[0])
+    np.testing.assert_array_equal(images.to_pixels(images.crop(x_hat, *photo.shape[:2])), frozen.estimate(photo)[0])
 
 
 def test_the_bits_add_up_to_the_estimate(frozen, photo):
     seen = inspect(frozen, photo)
-    assert seen.bits.sum() + seen.bits_z.sum() == pytest.approx(frozen.predict(photo)[1], rel=1e-6)
+    assert seen.bits.sum() + seen.bits_z.sum() == pytest.approx(frozen.estimate(photo)[1], rel=1e-6)
     assert seen.bits.shape == seen.y.shape
     assert seen.bits_z.shape == seen.z.shape
 

@@ -20,7 +20,7 @@ def test_a_stand_in_has_the_papers_size_and_spread_latents(stand_in, photo):
 
 def test_a_stand_in_codes_and_knows_what_it_codes(stand_in, photo):
     data = stand_in.encode(photo)
-    pixels, estimate = stand_in.predict(photo)
+    pixels, estimate = stand_in.estimate(photo)
     np.testing.assert_array_equal(stand_in.decode(data), pixels)
     entropy = stand_in.latents(photo)[0][0].numel() * sum(
         max(0.1, np.log2(4.13 * s)) for s in np.geomspace(8, 1 / 8, 192)

@@ -82,7 +82,7 @@ def main() -> None:
         if model in sys.argv[1:]:
             make_weights(model)
         frozen = weight_files.read(folder / "tiny.safetensors")
-        images.write_png(folder / "photo-decoded.png", frozen.predict(pixels)[0])
+        images.write_png(folder / "photo-decoded.png", frozen.estimate(pixels)[0])
         photo = frozen.analyse(pixels)
         for name, symbols in {"photo": photo, "outliers": with_outliers(frozen, photo)}.items():
             for stream, values in symbols.items():

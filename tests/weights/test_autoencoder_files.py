@@ -59,7 +59,7 @@ def test_a_codec_read_back_is_the_same(ae_codec, photo, tmp_path):
     for name, tensor in ae_codec.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], tensor), name
     assert again.encode(photo) == ae_codec.encode(photo)
-    np.testing.assert_array_equal(again.predict(photo)[0], ae_codec.predict(photo)[0])
+    np.testing.assert_array_equal(again.estimate(photo)[0], ae_codec.estimate(photo)[0])
     assert not again.network.training
     save(again, tmp_path / "b.safetensors")
     assert read(tmp_path / "b.safetensors").digest == ae_codec.digest

@@ -76,7 +76,7 @@ def test_a_codec_read_back_is_the_same(pair, photo, tmp_path):
     for name, tensor in frozen.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], tensor), name
     assert again.encode(photo, coder) == frozen.encode(photo, coder)
-    for one, other in zip(again.predict(photo), frozen.predict(photo), strict=True):
+    for one, other in zip(again.estimate(photo), frozen.estimate(photo), strict=True):
         np.testing.assert_array_equal(one, other)
     save(again, tmp_path / "b.safetensors")
     one, other = path.read_bytes(), (tmp_path / "b.safetensors").read_bytes()
