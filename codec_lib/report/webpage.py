@@ -1,6 +1,6 @@
 """An executed notebook as one page of HTML that stands alone: no script, nothing from a network, good in print.
 
-Formulas are MathML, printed tables are tables, and each figure is embedded, with a caption and its words for readers
+Formulas are MathML, and each figure is embedded, with a caption and its words for readers
 who do not see it. Progress bars are left out.
 """
 
@@ -14,7 +14,6 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 
 _CSS = """
@@ -28,7 +27,7 @@ code,pre{font-family:"DejaVu Sans Mono",Menlo,Consolas,monospace}
 .highlight pre{background:#f6f6f4;border-left:3px solid #bbb;padding:.6em .9em;margin:.8em 0}
 .prompt{display:none}table{border-collapse:collapse;font-size:.8em;margin:1em 0;display:block;overflow-x:auto}
 th,td{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}math{font-size:1.05em}
+.dataframe td,.dataframe th{text-align:right;font-variant-numeric:tabular-nums}math{font-size:1.05em}
 footer{margin-top:4em;border-top:1px solid #ccc;font-size:.8em;color:#444}
 @media print{body{max-width:none;margin:0;font-size:10.5pt}nav{display:none}a{color:inherit;text-decoration:none}
 figure,table,pre,.highlight{break-inside:avoid}h2,h3{break-after:avoid}table{display:table;font-size:7.5pt}
@@ -71,7 +70,7 @@ def body(notebook: NotebookNode) -> str:
             cell.source = re.sub(r'^(?:figures|measured) = ".*"\n?', "", cell.source, flags=re.M)
             cell.source = re.sub(r'^(dataset = ").*/(.*")$', r"\1\2", cell.source, flags=re.M)
         if cell.cell_type == "code":
-            cell.outputs = [_with_tables(output) for output in cell.outputs if not _is_progress(output)]
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
     notebook.metadata.pop("widgets", None)
     exporter = HTMLExporter(template_name="basic", raw_template=_TEMPLATE, filters={"markdown2html": to_html})
     return exporter.from_notebook_node(notebook)[0]
@@ -174,40 +173,3 @@ def _words(svg: str) -> list[str]:
     texts = [text.replace(r"\lfloor ", "⌊").replace(r"\rceil", "⌉") for text in texts]
     plain = (re.sub(r"\\,|\\mathcal|[$\\{}]", "", text) for text in texts)
     return list(dict.fromkeys(text for text in plain if not re.fullmatch(r"[-−+]?[\d.]*", text)))
-
-
-# --- tables ---
-
-
-def _with_tables(output: NotebookNode) -> NotebookNode:
-    """A printed table (`tables.to_text`) as one of HTML; other output as it is."""
-    if output.output_type != "stream" or not re.search(r"^\| --", output.text, re.M):
-        return output
-    parts = []
-    for is_table, lines in _runs(output.text.splitlines()):
-        text = "\n".join(lines)
-        parts.append(_table(lines) if is_table else f"<pre>{html.escape(text)}</pre>" if text.strip() else "")
-    return new_output("display_data", {"text/html": "".join(parts)})
-
-
-def _runs(lines: list[str]) -> list[tuple[bool, list[str]]]:
-    runs: list[tuple[bool, list[str]]] = []
-    for line in lines:
-        is_table = line.startswith("| ")
-        if not runs or runs[-1][0] != is_table:
-            runs.append((is_table, []))
-        runs[-1][1].append(line)
-    return runs
-
-
-def _table(lines: list[str]) -> str:
-    head, rule, *body = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
-    kinds = [' class="n"' if cell.endswith(":") else "" for cell in rule]
-
-    def row(cells: list[str], tag: str) -> str:
-        shown = (f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
-        return f"<tr>{''.join(shown)}</tr>"
-
-    return (
-        f"<table><thead>{row(head, 'th')}</thead><tbody>{''.join(row(cells, 'td') for cells in body)}</tbody></table>"
-    )
