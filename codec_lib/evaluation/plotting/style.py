@@ -119,16 +119,17 @@ def name_lines(axis: Axes) -> None:
     axis.autoscale_view()  # the limits are to be those of all lines
     ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
     to_axes = axis.transData + axis.transAxes.inverted()
-    height = axis.figure.get_size_inches()[1] * axis.get_position().height
+    width, height = axis.figure.get_size_inches() * axis.get_position().size
+    left, right, text = (1 + inches / width for inches in (0.2, 0.5, 0.6))
     places = _spread(to_axes.transform(ends)[:, 1], 0.165 / height)  # inches between two lines of text
     for line, end, place in zip(lines, ends, places, strict=True):
         arrow = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
-        axis.annotate("", end, (1.04, place), textcoords="axes fraction", arrowprops=arrow, annotation_clip=False)
-        swatch = Line2D([1.04, 1.09], [place, place])
+        axis.annotate("", end, (left, place), textcoords="axes fraction", arrowprops=arrow, annotation_clip=False)
+        swatch = Line2D([left, right], [place, place])
         swatch.update_from(line)
         swatch.set(transform=axis.transAxes, clip_on=False, markevery=[1])
         axis.figure.add_artist(swatch)
-        axis.text(1.11, place, line.get_label(), transform=axis.transAxes, va="center", fontsize=9)
+        axis.text(text, place, line.get_label(), transform=axis.transAxes, va="center", fontsize=9)
 
 
 def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
