@@ -1,9 +1,16 @@
 """A reader never sees half of a file, and a failed write leaves everything as it was."""
 
+import ast
 import errno
 import os
+import random
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import kill
 import pytest
 
 from codec_lib import files
@@ -158,3 +165,46 @@ def test_what_cannot_be_read_is_named_in_one_sentence(tmp_path, kind):
         files.read_bytes(path)
     assert_is_a_sentence(str(caught.value))
     assert str(path) in str(caught.value)
+
+
+# --- killed ---------------------------------------------------------------------------------
+
+
+def test_what_is_killed_while_it_writes_leaves_the_old_file_or_the_new(tmp_path):
+    path, rng = tmp_path / "a.bin", random.Random(19)
+    code = (
+        "import sys; from codec_lib.files import write_bytes; print(flush=True)\n"
+        "while True:\n    for fill in (b'a', b'b'):\n        write_bytes(sys.argv[1], fill * 3_000_000)"
+    )
+    for _ in range(50):
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        if path.exists():
+            data = path.read_bytes()
+            assert len(data) == 3_000_000 and data.count(data[:1]) == len(data)
+    assert path.exists()
+    others = [p.name for p in tmp_path.iterdir() if p != path]
+    assert others and all(name.startswith(".part-") and "." not in name[1:] for name in others)  # no suffix: never read
+
+
+def test_killed_commands_leave_nothing_half_done_and_training_goes_on_exactly():
+    assert kill.run(5, seed=19)[1] == []
+
+
+def test_nothing_else_in_the_package_opens_a_file_to_write():
+    """But the report's log, what swallows a compiler's words, and figures that are drawn into memory."""
+    found = set()
+    for path in sorted(Path(files.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                words = [
+                    a.value for a in (*node.args, *(k.value for k in node.keywords)) if isinstance(a, ast.Constant)
+                ]
+                writes = any(isinstance(word, str) and re.fullmatch("[wax][bt+]*", word) for word in words)
+                if (name in ("open", "fdopen") and writes) or name in ("write_text", "savefig", "to_csv", "save_file"):
+                    found.add(path.name)
+    assert found == {"files.py", "runner.py", "range_coding.py", "style.py"}

@@ -325,7 +325,7 @@ class _ResNetEncoder(nn.Module):
         if self.resnet.config.hidden_sizes[-1] != 512:
             return "there are no pretrained weights of this width"
         try:
-            self.resnet.load_state_dict(ResNetModel.from_pretrained(source).state_dict())
+            self.resnet.load_state_dict(ResNetModel.from_pretrained(source, use_safetensors=True).state_dict())
         except OSError:
             return f"the pretrained weights {source} cannot be fetched"
         return None

@@ -259,7 +259,7 @@ def test_there_are_no_pretrained_weights_of_other_widths(monkeypatch):
 
 
 def test_pretrained_weights_that_cannot_be_fetched_are_no_error(monkeypatch):
-    def no_network(source):
+    def no_network(source, **_):
         raise OSError(f"We couldn't connect to 'https://huggingface.co' to load {source}.")
 
     monkeypatch.setattr(transformers.ResNetModel, "from_pretrained", no_network)
@@ -275,9 +275,11 @@ def test_pretrained_weights_are_where_the_encoder_begins(monkeypatch):
     for tensor in source.state_dict().values():
         tensor.copy_(torch.arange(tensor.numel()).view_as(tensor) % 1013)
     asked = []
-    monkeypatch.setattr(transformers.ResNetModel, "from_pretrained", lambda name: asked.append(name) or source)
+    monkeypatch.setattr(
+        transformers.ResNetModel, "from_pretrained", lambda name, **options: asked.append((name, options)) or source
+    )
     assert model.fetch_pretrained() is None
-    assert asked == ["microsoft/resnet-18"]
+    assert asked == [("microsoft/resnet-18", {"use_safetensors": True})]  # no pickle
     found = model.g_a.resnet.state_dict()
     for name, tensor in source.state_dict().items():
         assert torch.equal(found[name], tensor), name
