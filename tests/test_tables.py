@@ -95,3 +95,8 @@ def test_a_notebook_shows_a_table_as_html_and_as_text(monkeypatch):
     assert data["text/plain"].split("\n") == ["     name bpp", "JPEG, q=5 0.2", "      own    "]
     assert "<td>0.2</td>" in data["text/html"] and "<td>JPEG, q=5</td>" in data["text/html"]
     assert list(tables.to_frame(ROWS).columns) == ["name", "bpp", "n", "note"]
+
+
+def test_steady_rows_have_the_digits_that_any_machine_computes():
+    row = {"a": 0.123456, "b": 143923.42, "c": 393216.0, "d": 24, "e": "x", "f": None, "g": math.inf, "h": True}
+    assert tables.steady([row]) == [row | {"a": 0.1235, "b": 143900.0}]

@@ -66,10 +66,10 @@ def save(figure: Figure, name: str, folder: str | Path) -> None:
 
 
 def save_table(rows: list[tables.Row], name: str, folder: str | Path) -> None:
-    """Write NAME.csv into the folder, which is found as `save` finds it."""
+    """Write NAME.csv into the folder, which is found as `save` finds it; numbers as `tables.steady` has them."""
     folder = ROOT / folder
     folder.mkdir(parents=True, exist_ok=True)
-    tables.write_csv(folder / f"{name}.csv", rows)
+    tables.write_csv(folder / f"{name}.csv", tables.steady(rows))
 
 
 def show() -> None:
