@@ -18,7 +18,7 @@ from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import __main__ as command_line
-from codec_lib import datasets, files, images, registry
+from codec_lib import datasets, files, images
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
@@ -414,8 +414,6 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_what_help_knows_without_importing_is_right():
-    assert tuple(registry.PRIORS) == command_line.MODELS
-    assert tuple(registry.AUTOENCODERS) == command_line.AUTOENCODERS
     assert tuple(range_coding.CODERS) == command_line.CODERS
     assert autoencoder_codec.CODERS[:2] == command_line.LOSSLESS
     assert weight_files.WEIGHTS == command_line.WEIGHTS
