@@ -4,6 +4,7 @@ All of it answers within a second for a crop of `SIDE` pixels, and a `Scene` rem
 """
 
 import io
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,12 +68,16 @@ def crop(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
 
 
 class Latent(NamedTuple):
-    """A walk over y: the symbols of z, and of y, int64 (M, h, w), with mean, float64, and table; y_hat (1, M, h, w)."""
+    """A walk over y: the symbols of z and of y; each one's mean, table and coding group; y_hat (1, M, h, w).
+
+    The arrays of y are (M, h, w): int64, the means float64.
+    """
 
     z: np.ndarray | None
     symbols: np.ndarray
     means: np.ndarray
     tables: np.ndarray
+    groups: np.ndarray
     y_hat: Tensor
 
 
@@ -117,9 +122,9 @@ class Scene:
         return self.codec.network.downscale
 
     @property
-    def groups(self) -> list[Tensor]:
-        """The positions of each coding group."""
-        return self.codec.network.order.groups(*self.bits.shape[1:])
+    def groups(self) -> int:
+        """How many coding groups y has."""
+        return int(self.latent.groups.max()) + 1
 
     def synthesise(self, y_hat: Tensor) -> np.ndarray:
         """The picture of a latent (1, M, h, w)."""
@@ -171,19 +176,15 @@ def scaled(scene: Scene, rank: int, factor: float) -> Shown:
 
 
 def after(scene: Scene, groups: int) -> Shown:
-    """What a decoder can show after so many groups, the rest of y_hat being zero; beside it the group it read last."""
-    known = np.zeros(scene.bits[0].size, dtype=bool)
-    for positions in scene.groups[:groups]:
-        known[positions] = True
-    picture = scene.synthesise(scene.latent.y_hat * torch.from_numpy(known.reshape(scene.bits[0].shape)))
-    level = 0.35 * known.astype(float)
-    if groups:
-        level[scene.groups[groups - 1]] = 1.0
-    order = plotting.colours(scene.to_pixels(level.reshape(scene.bits[0].shape)))
-    spent = scene.bits.reshape(len(scene.bits), -1)[:, known].sum()
+    """What a decoder can show after so many groups, the rest of y_hat being zero; beside it where the last one lies."""
+    groups = min(groups, scene.groups)
+    known = scene.latent.groups < groups
+    picture = scene.synthesise(scene.latent.y_hat * torch.from_numpy(known))
+    level = 0.35 * known.mean(0) + 0.65 * (scene.latent.groups == groups - 1).any(0)
+    order = plotting.colours(scene.to_pixels(level))
     caption = (
-        f"after {groups} of {len(scene.groups)} groups ({scene.codec.network.order.name}): {known.sum()} of "
-        f"{known.size} positions, {spent:,.0f} bits of y, {scene.quality_of(picture)}"
+        f"after {groups} of {scene.groups} groups: {100 * known.mean():.0f} % of the symbols, "
+        f"{scene.bits[known].sum():,.0f} of {scene.bits.sum():,.0f} bits of y, {scene.quality_of(picture)}"
     )
     return Shown(np.hstack([picture, np.full((len(picture), 8, 3), 255, np.uint8), order]), caption)
 
@@ -267,16 +268,16 @@ def _walk(
     codec: Codec, z: np.ndarray | None, h: int, w: int, choose: Choose | None, read: Read | None = None
 ) -> Latent:
     """Go over y as `choose` has its symbols, or as `read` reads them by their tables."""
-    kept = torch.empty(3, h * w, codec.network.size.M, dtype=torch.float64)
+    kept, count = torch.empty(4, h * w, codec.network.size.M, dtype=torch.float64), itertools.count()
 
     def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
         symbols = choose(group, mean) if read is None else read(index)
-        kept[:, *group] = torch.stack([symbols, mean, index.double()])
+        kept[:, *group] = torch.stack([symbols, mean, index.double(), torch.full_like(mean, next(count))])
         return symbols
 
     _, y_hat = codec.walk(z, h, w, code)
-    symbols, means, tables = kept.transpose(1, 2).reshape(3, -1, h, w).numpy()
-    return Latent(z, symbols.astype(np.int64), means, tables.astype(np.int64), y_hat)
+    symbols, means, tables, groups = kept.transpose(1, 2).reshape(4, -1, h, w).numpy()
+    return Latent(z, *(a if a is means else a.astype(np.int64) for a in (symbols, means, tables, groups)), y_hat)
 
 
 def _reader(codec: Codec, data: bytes) -> Read:

@@ -22,6 +22,7 @@ WEIGHTS = {
     "03_hyperprior": ("hyperprior-*", "factorized-*"),
     "04_autoregressive": ("[fhjc]*",),
     "05_evaluation": ("*",),
+    "07_explorer": ("[fhjc]*",),
 }
 """Notebook -> the weight files that it loads, as patterns of their names."""
 VECTOR = (

@@ -73,7 +73,7 @@ def test_a_channel_times_one_changes_nothing_and_times_zero_much(scene):
 
 
 def test_all_groups_give_the_decoded_picture_and_fewer_less(scene):
-    n = len(scene.groups)
+    n = scene.groups
     shown = [explorer.after(scene, k).picture[:, : scene.pixels.shape[1]] for k in (0, n)]
     np.testing.assert_array_equal(shown[1], scene.decoded)
     assert metrics.psnr(scene.pixels, shown[0]) < metrics.psnr(scene.pixels, shown[1])
