@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,29 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> d
     }  # fmt: skip
     told = {"exact": bool(np.array_equal(decoded, predicted)), "container": unpack(data).overhead}
     return {name: measured[name] for name in columns() if name in measured} | told
+
+
+def loss(row: Mapping[str, float]) -> float:
+    """What training minimises, `bpp + lmbda 255^2 MSE`, of a row with `lmbda`, `bpp` and `psnr` [dB]."""
+    return row["bpp"] + row["lmbda"] * 255**2 * 10 ** (-row["psnr"] / 10)
+
+
+def compare(codecs: Mapping[str, AnyCodec], paths: Iterable[Path]) -> list[dict]:
+    """A row for each codec: means over the pictures, from files, of `bpp`, `psnr`, streams and loss."""
+    paths, rows = list(paths), []
+    for name, codec in codecs.items():
+        of_all = []
+        for path in paths:
+            pixels, _ = images.read_image(path)
+            data = codec.encode(pixels)
+            streams = zip(codec.tables, unpack(data).streams, strict=True)
+            of_all.append({f"{stream} [bpp]": metrics.bpp(len(s), pixels) for stream, s in streams} | {
+                "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, codec.decode(data)),
+            })  # fmt: skip
+        means = {column: float(np.mean([row[column] for row in of_all])) for column in of_all[0]}
+        loss_of_each = [loss(row | codec.rate_point) for row in of_all]
+        rows.append({"model": name} | means | {"loss": float(np.mean(loss_of_each))})
+    return rows
 
 
 def summary(rows: list[dict]) -> dict:
