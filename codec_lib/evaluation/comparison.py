@@ -1,0 +1,102 @@
+"""What notebook 05 sets side by side: files and estimates, ours and JPEG, curves of all kinds, and how models were
+trained."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from codec_lib import metrics, tables
+from codec_lib.evaluation import evaluation
+from codec_lib.places import DATA
+from codec_lib.tables import Row
+
+Curves = dict[str, list[Row]]
+"""Name -> rows with `bpp` and `psnr`."""
+
+COMPRESSAI = {"factorized": "bmshj2018-factorized", "hyperprior": "bmshj2018-hyperprior", "joint": "mbt2018"}
+"""Model -> CompressAI's name of it."""
+
+
+def checks(rows: Sequence[Row]) -> Row:
+    """How many of a codec's files are `exact`, and how many `near` the model's estimate: within 0.5 %, and 48 bytes."""
+    off = [(row["bits"] - row["bpp_estimated"] * row["num_pixels"], 0.005 * row["bits"]) for row in rows]
+    near = sum(-share <= o <= share + 8 * 48 for o, share in off)
+    return {"files": len(rows), "exact": sum(bool(row["exact"]) for row in rows), "near": near}
+
+
+def beside(ours: Sequence[Row], theirs: Sequence[Row]) -> Row:
+    """Means of a codec's pictures and of JPEG's with no fewer bits, and how many pictures ours wins."""
+    a, b = evaluation.summary(list(ours)), evaluation.summary(list(theirs))
+    gain = np.array([x["psnr"] - y["psnr"] for x, y in zip(ours, theirs, strict=True)])
+    return {
+        "bpp": a["bpp"], "JPEG bpp": b["bpp"], "psnr": a["psnr"], "JPEG psnr": b["psnr"],
+        "gain [dB]": float(gain.mean()), "pictures won": int((gain > 0).sum()), "of": len(gain),
+    }  # fmt: skip
+
+
+def published() -> Curves:
+    """Curves on Kodak that others published, by the name of their source."""
+    curves: Curves = {}
+    for row in tables.read_csv(DATA / "published_rd.csv"):
+        curves.setdefault(f"{row['codec']}, published", []).append({"bpp": row["bpp"], "psnr": row["psnr_rgb_db"]})
+    return curves
+
+
+def of_compressai(curves: Curves) -> Curves:
+    """Of `published`, CompressAI's curves of models that are here too, named like ours."""
+    return {
+        f"{name}, CompressAI": curves[f"CompressAI {theirs} (MSE), published"] for name, theirs in COMPRESSAI.items()
+    }
+
+
+def of_report() -> Curves:
+    """The curves on Kodak of the report we reproduce."""
+    rows = tables.read_csv(DATA / "seed_results.csv")
+    return {f"{n}, the report (published)": [row for row in rows if row["model"] == n] for n in COMPRESSAI}
+
+
+def bd_rates(curves: Mapping[str, Sequence[Row]], columns: Iterable[str]) -> list[Row]:
+    """How many more bits [%] the codec of a column needs than that of a row at equal PSNR; None without overlap."""
+    pairs = {n: np.array([[r["bpp"], r["psnr"]] for r in rows]) for n, rows in curves.items() if len(rows) > 1}
+    shown = [column for column in columns if column in pairs]
+    matrix = []
+    for row, anchor in pairs.items():
+        found = {c: 0.0 if c == row else float(metrics.bd_rate(anchor, pairs[c])) for c in shown}
+        matrix.append({"against": row} | {c: None if np.isnan(v) else v for c, v in found.items()})
+    return matrix
+
+
+def losses(summary: Sequence[Row], of_report: Curves) -> list[Row]:
+    """The loss of each model at each lmbda, and the report's beside it."""
+    found: dict[float, Row] = {row["lmbda"]: {"lmbda": row["lmbda"]} for row in summary}
+    for row in summary:
+        found[row["lmbda"]][row["model"]] = evaluation.loss(row)
+    for row in (row for rows in of_report.values() for row in rows):
+        if row["lmbda"] in found:
+            found[row["lmbda"]][f"{row['model']}, the report"] = evaluation.loss(row)
+    return list(found.values())
+
+
+def effort(cards: Mapping[tuple[str, int], Mapping]) -> list[Row]:
+    """All stages of training that led to each codec's weights, from their cards; its last validation."""
+    rows = []
+    for (name, quality), card in cards.items():
+        stages = [*card.get("before", []), card]
+        rows.append({
+            "model": name, "quality": quality, "stages": len(stages), "steps": sum(s["steps"] for s in stages),
+            "minutes": sum(s["minutes"] for s in stages), "crop": card["crop"],
+            "validation loss": card["validation"]["val_loss"],
+        })  # fmt: skip
+    return rows
+
+
+def worst(rows: Sequence[Row]) -> Row:
+    """The picture of the lowest PSNR."""
+    row = min(rows, key=lambda row: row["psnr"])
+    return {"worst psnr": row["psnr"], "worst picture": row["image"]}
+
+
+def extremes(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, int]:
+    """Which picture gains `least` and which `most` over JPEG."""
+    gains = [a["psnr"] - b["psnr"] for a, b in zip(ours, theirs, strict=True)]
+    return {"least": int(np.argmin(gains)), "most": int(np.argmax(gains))}
