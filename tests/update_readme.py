@@ -27,7 +27,7 @@ def results(figures: Path) -> str:
     rows = []
     for row in tables.read_csv(figures / "05_models_kodak.csv"):
         of_lmbda = losses[row["lmbda"]]
-        theirs = of_lmbda[f"{REPORT[row['model']]}, seed"]
+        theirs = of_lmbda[f"{REPORT[row['model']]}, the report"]
         rows.append({"model": row["model"], "quality": row["quality"], "lmbda": row["lmbda"], "bpp": row["bpp"],
                      "PSNR [dB]": row["psnr"], "MS-SSIM": row["ms_ssim"], "loss": of_lmbda[row["model"]],
                      "loss of the report": theirs})  # fmt: skip
@@ -40,7 +40,7 @@ def bd_rates(figures: Path) -> str:
     rows = []
     for model, report in REPORT.items():
         against = {name: name for name in CODECS} | {
-            "the report": f"{report}, seed (published)",
+            "the report": f"{report}, the report (published)",
             "CompressAI": f"CompressAI {COMPRESSAI[model]} (MSE), published",
         }
         rows.append({"BD-rate [%]": model} | {name: matrix[other][model] for name, other in against.items()})

@@ -67,7 +67,8 @@ def _register_jxl() -> None:
 
 
 # One thread and no tiles: libavif otherwise cuts the picture into tiles by the number of cores.
-_AVIF = {"speed": 6, "max_threads": 1, "autotiling": False, "advanced": {"tune": "psnr"}}
+# Speed 4: of the same quality, 6 needs some percent more bits in a fifth of the time, and 2 a percent less in thrice.
+_AVIF = {"speed": 4, "max_threads": 1, "autotiling": False, "advanced": {"tune": "psnr"}}
 _AVIF_QUALITIES = (10, 22, 34, 48, 62, 76, 88)
 
 CODECS: dict[str, Classical] = {

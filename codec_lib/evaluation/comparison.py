@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from codec_lib import metrics, tables
+from codec_lib.codecs.codec import Codec
 from codec_lib.evaluation import evaluation
 from codec_lib.places import DATA
 from codec_lib.tables import Row
@@ -88,6 +89,11 @@ def effort(cards: Mapping[tuple[str, int], Mapping]) -> list[Row]:
             "validation loss": card["validation"]["val_loss"],
         })  # fmt: skip
     return rows
+
+
+def different_analyses(codecs: Iterable[Codec]) -> int:
+    """How many different g_a codecs have."""
+    return len({tuple(v.numpy().tobytes() for v in codec.network.g_a.state_dict().values()) for codec in codecs})
 
 
 def worst(rows: Sequence[Row]) -> Row:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec_lib.codecs.codec import Codec, Symbols
+from codec_lib.coding.compressor import entropy
 from codec_lib.coding.container import unpack
 from codec_lib.evaluation.inspection import Inspection, inspect
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES_PER_OCTAVE
@@ -128,8 +129,7 @@ def price_of_integers(codec: Codec, seen: Inspection) -> Row:
 
 def entropies(z: np.ndarray) -> np.ndarray:
     """Entropy of each channel's symbols, (N, n), bits."""
-    counts = [np.unique(channel, return_counts=True)[1] / channel.size for channel in z]
-    return np.array([-(p * np.log2(p)).sum() for p in counts])
+    return np.array([entropy(channel) for channel in z])
 
 
 def explained(seen: Inspection, channels: Sequence[int], where: np.ndarray) -> dict[str, float]:
