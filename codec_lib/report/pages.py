@@ -18,7 +18,7 @@ from codec_lib.command_line import Parser, exit_status, say
 from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
 from codec_lib.files import write_bytes
-from codec_lib.report import execution, webpage
+from codec_lib.report import execution, front, webpage
 from codec_lib.report.execution import stems
 
 TITLE = "Codecbook: the report"
@@ -54,19 +54,17 @@ def _executed(stem: str) -> nbformat.NotebookNode:
 
 
 def write_index(dataset: str) -> Path:
-    """`build/report/index.html`: links to the pages beside it, what they were measured on, the main figures."""
+    """`build/report/index.html`: findings, main figures, models, what is exact, links to the pages."""
     note = "Measured on the Kodak suite."
     if dataset != "kodak":
         note = f"Measured on the pictures of {html.escape(Path(dataset).name)}, not on the Kodak suite."
     if dataset == "embedded":
         note = "Kodak could not be had on this machine: measured on the photographs embedded in installed packages."
-    items = "".join(
-        f'<li><a href="{stem}.html">{html.escape(title(stem))}</a></li>'
-        for stem in stems() if (execution.OUT / f"{stem}.html").is_file()
-    )  # fmt: skip
+    lessons = {f"{stem}.html": title(stem) for stem in stems() if (execution.OUT / f"{stem}.html").is_file()}
     drawn = webpage.figures(_executed(MAIN)) if (execution.OUT / f"{MAIN}.ipynb").is_file() else {}
-    pictures = "".join(drawn.get(f"{name}_{Path(dataset).name}", "") for name in MAIN_FIGURES)
-    body = f"<h1>{TITLE}</h1><p>{note}</p><ul>{items}</ul>{pictures}"
+    name = Path(dataset).name
+    curves, look = (drawn.get(f"{figure}_{name}", "") for figure in MAIN_FIGURES)
+    body = webpage.to_html(front.markdown(execution.FIGURES, name, note, curves, lessons, look))
     made = f"Commit {provenance.commit() or 'unknown'}, {html.escape(provenance.processor())}."
     path = execution.OUT / "index.html"
     write_bytes(path, webpage.page(TITLE, body, made).encode())

@@ -1,0 +1,145 @@
+"""The words and tables of the report's front page, written from the tables that its notebooks measured."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+from codec_lib import registry, tables
+from codec_lib.tables import Row
+
+AGAINST = ("JPEG", "WebP", "AVIF 4:4:4")
+"""The classical codecs of the front page."""
+
+EXACT = """
+- **Whatever a decoder must repeat, it computes in integers**: tables, $h_s$, context and entropy parameters. A sum of
+  integers has one value in any order, so thread counts, memory layouts and devices cannot change it. Tests compute
+  everything in several orders, layouts and thread counts and compare bit by bit
+  (`tests/codecs/test_portability.py`, `tests/networks/test_integer_priors.py`).
+- **Old files decode.** Files of earlier formats are kept with what they hold, and must decode to the same symbols
+  (`tests/golden`).
+- **Every file of this report was written, read and decoded**, its pixels compared with those that the model predicts,
+  its bits with the model's estimate (`05_checks`).
+- **Damage is noticed.** A seal covers each file and its symbols; tests change, cut and forge files and demand a
+  refusal in one sentence (`tests/coding/test_fuzz.py`).
+- $g_a$ and $g_s$ stay in floating point: they decide the quality of a picture, never whether a file can be read.
+"""
+
+
+def _read(folder: Path, name: str) -> list[Row]:
+    path = folder / f"{name}.csv"
+    return tables.read_csv(path) if path.is_file() else []
+
+
+def _percent(value: float) -> str:
+    """As "12 % fewer bits"."""
+    return f"{abs(value):.0f} % {'fewer' if value < 0 else 'more'}"
+
+
+def _list(items: list[str]) -> str:
+    return ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
+
+
+def findings(folder: Path, dataset: str) -> str:
+    """What was found, in one paragraph of Markdown; empty where the tables of notebook 05 are not there.
+
+    Args:
+        folder: of the report's tables.
+        dataset: the name in their files' names.
+    """
+    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+    files = _read(folder, f"05_checks_{dataset}")
+    if not matrix or not files:
+        return ""
+    models = _models(matrix["JPEG"])
+    best = models[0]
+    against = [f"{_percent(matrix[codec][best])} than {codec}" for codec in AGAINST if matrix[codec][best] is not None]
+    said = [
+        f"Bits at equal PSNR are what counts here, each from a file on disk. The {best} model needs the fewest: "
+        f"{_list(against)} as encoded here."
+    ]
+    said += [f"The {model} needs {_percent(matrix['factorized'][model])} bits than the factorized prior."
+             for model in models if model == "hyperprior"]  # fmt: skip
+    said += _context(matrix)
+    number, exact, near = (sum(row[column] for row in files) for column in ("files", "exact", "near"))
+    all_of = "All" if number == exact else f"{exact:,} of"
+    said.append(
+        f"{all_of} {number:,} files decode to exactly the pixels that the models predict, and the size of "
+        f"{'all' if near == number else f'{near:,}'} is within half a percent of the models' own estimates."
+    )
+    return " ".join(said + _sets(_read(folder, f"05_sets_{dataset}"), dataset))
+
+
+def _models(row: Mapping[str, object]) -> list[str]:
+    """The models of a BD-rate table that have a value, the one of the fewest bits first."""
+    return sorted((n for n in registry.PRIORS if row.get(n) is not None), key=lambda n: float(row[n]))
+
+
+def _context(matrix: Mapping[str, Row]) -> list[str]:
+    of = matrix.get("hyperprior", {})
+    if of.get("joint") is None or of.get("checkerboard") is None:
+        return []
+    return [
+        f"Context changes its bits by {of['joint']:+.0f} % (joint, along a wavefront) or {of['checkerboard']:+.0f} % "
+        "(checkerboard, in two steps)."
+    ]
+
+
+def _sets(rows: list[Row], dataset: str) -> list[str]:
+    """Whether another test set agrees on the order of the models, and what differs."""
+    of_jpeg = {str(row["set"]): row for row in rows if row["against"] == "JPEG"}
+    avif = {str(row["set"]): row.get("hyperprior") for row in rows if row["against"] == "AVIF 4:4:4"}
+    others = [name for name in of_jpeg if name != dataset]
+    if dataset not in of_jpeg or not others:
+        return []
+    said = []
+    for name in others:
+        same = _models(of_jpeg[name]) == _models(of_jpeg[dataset])
+        said.append(f"On the second set, {name}, the order of the models is {'the same' if same else 'another'}")
+        if None not in (avif.get(dataset), avif.get(name)):
+            said[-1] += (
+                f", and the hyperprior stands at {avif[name]:+.0f} instead of {avif[dataset]:+.0f} % against AVIF 4:4:4"
+            )
+        said[-1] += "."
+    return said
+
+
+def models(folder: Path, dataset: str) -> str:
+    """The table of the models in Markdown: rates and PSNR at their first and last rate point, BD-rates, times."""
+    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+    measured, rows = _read(folder, f"05_models_{dataset}"), []
+    for name, entry in registry.PRIORS.items():
+        own = [row for row in measured if row["model"] == name]
+        if not own:
+            continue
+        first, last = (min(own, key=lambda r: r["bpp"]), max(own, key=lambda r: r["bpp"]))
+        rows.append(
+            {"model": name, "prior": entry.description}
+            | {"bpp": f"{first['bpp']:.2f} – {last['bpp']:.2f}"}
+            | {"PSNR [dB]": f"{first['psnr']:.1f} – {last['psnr']:.1f}"}
+            | {f"against {codec} [%]": matrix[codec].get(name) for codec in AGAINST if codec in matrix}
+            | {"decode [s]": first["time(dec)"]}
+        )  # fmt: skip
+    digits = {f"against {codec} [%]": 0 for codec in AGAINST} | {"decode [s]": 2}
+    return tables.to_text(rows, digits=digits) if rows else ""
+
+
+def markdown(
+    folder: Path, dataset: str, note: str, main_figure: str, lessons: Mapping[str, str], more: str = ""
+) -> str:
+    """The front page.
+
+    Args:
+        folder, dataset: of `findings`.
+        note: what was measured on, a sentence of HTML.
+        main_figure, more: HTML, possibly empty.
+        lessons: address -> title.
+    """
+    links = "\n".join(f'- <a href="{address}">{html.escape(title)}</a>' for address, title in lessons.items())
+    found, table = findings(folder, dataset), models(folder, dataset)
+    parts = [
+        "# Codecbook: the report", f"{note}", found, main_figure,
+        f"## The models\n\n{table}\n\nRates from the first to the last rate point; bits at equal PSNR against a codec "
+        "(BD-rate), negative is better; decoding on one core of the machine named below." if table else "",
+        more, f"## What is exact, and how it is tested\n{EXACT}", f"## Lessons\n\n{links}" if links else "",
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
