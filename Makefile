@@ -12,7 +12,7 @@ RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help report test fuzz train lab lint clean distclean
+.PHONY: help report test fuzz train browser lab lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,12 @@ fuzz: $(STAMP) ## damage and forge 100,000 files and count what becomes of them;
 
 train: $(STAMP) ## repeat the runs behind data/weights; MINUTES=60 stops then, NAMES="..." chooses weights
 	@$(RUN) $(BIN)/python -m codec_lib.training.recipe $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAMES),--names $(NAMES))
+
+browser: $(STAMP) ## run the notebooks in JupyterLab and Chromium, move every widget, take screenshots; NOTEBOOKS="07 03"
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	    { echo "error: no Chromium here; on Debian: apt install chromium chromium-driver" >&2; exit 1; }
+	@$(PIP) install "selenium==4.51.0"
+	@$(RUN) $(BIN)/python tests/browser.py $(NOTEBOOKS)
 
 lab: $(STAMP) ## open JupyterLab on notebooks/
 	@$(RUN) $(BIN)/python -m jupyterlab --notebook-dir notebooks
