@@ -17,8 +17,13 @@ def psnr_from_mse(mse: float) -> float:
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """PSNR [dB] of two pictures, uint8 (H, W, 3), over all samples at once."""
+    return psnr_from_mse(mse(a, b) / 255**2)
+
+
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean squared error of two pictures, uint8 (H, W, 3), in squared grey levels, over all samples at once."""
     difference = a.astype(np.float64) - b.astype(np.float64)
-    return psnr_from_mse(float((difference**2).mean()) / 255**2)
+    return float((difference**2).mean())
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:

@@ -20,8 +20,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from codec_lib import images, limits
+from codec_lib import images, limits, metrics
 from codec_lib.codecs import tiles
+from codec_lib.codecs.search import Candidate, Latents, check_effort, search
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
@@ -31,7 +32,7 @@ from codec_lib.errors import BadData, Corrupt, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
-from codec_lib.rates import LMBDAS, quality_of
+from codec_lib.rates import LMBDAS, loss, quality_of
 
 Code = Callable[[Group, Tensor, Tensor], Tensor]
 Choose = Callable[[Group, Tensor], Tensor]
@@ -102,23 +103,45 @@ class Codec:
         return replace(self, network=network, prior=prior)
 
     def encode(
-        self, image: Image.Image | np.ndarray, coder: str = "constriction", progress: bool = False
-    ) -> bytes:  # fmt: skip
+        self,
+        image: Image.Image | np.ndarray,
+        coder: str = "constriction",
+        effort: int = 0,
+        progress: bool = False,
+    ) -> bytes:
         """A picture as the bytes of a `.cbk` file.
 
         Args:
             image: PIL.Image of any mode, or uint8 (H, W, 3).
             coder: a name of `range_coding.CODERS`.
-            progress: show bars while a large picture is worked on.
+            effort: 0 to 9, how long to search for a better file of this picture; each doubles the time from 1 on.
+            progress: show bars while searching, and while a large picture is worked on.
 
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
-            Unsupported: no such coder here, or not for this model.
+            Unsupported: no such effort, no such coder here, or not for this model.
             BadData: the weights lead to numbers that are no symbols.
         """
+        check_effort(effort)
         pixels = images.as_array(image)
-        y, z = self.latents(pixels, progress)
-        return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress)
+        latents = self._latents(pixels, progress)
+
+        def write(latents: Latents, progress: bool = False) -> bytes:
+            y, z = self._symbols_of_z(latents)
+            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress)
+
+        if effort == 0:
+            return write(latents, progress)
+
+        def candidate(latents: Latents) -> Candidate:
+            data = write(latents)
+            return Candidate(self.loss(data, pixels), data)
+
+        return search(self.network, self.lmbda, pixels, latents, candidate, effort, progress)
+
+    def loss(self, data: bytes, pixels: np.ndarray) -> float:
+        """lmbda 255^2 MSE + bit/pixel of a picture's file, as it decodes: what training and search make small."""
+        return loss(self.lmbda, metrics.bpp(len(data), pixels), metrics.mse(self.decode(data), pixels) / 255**2)
 
     def decode(self, data: bytes, progress: bool = False) -> np.ndarray:
         """The picture of a `.cbk` file that these weights wrote, uint8 (H, W, 3).
@@ -144,8 +167,7 @@ class Codec:
         shapes = {stream: values.shape for stream, values in symbols.items()}
         if shapes != self._shapes(height, width):
             raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
-        rows = torch.from_numpy(symbols["y"]).flatten(1).T.double()
-        return self._write(symbols.get("z"), lambda group, mean: rows[group], height, width, coder)
+        return self._write(symbols.get("z"), _given(symbols["y"]), height, width, coder)
 
     def read_symbols(self, container: Container) -> Symbols:
         """The symbols of a file, checked; raises as `decode` does."""
@@ -158,7 +180,14 @@ class Codec:
         """
         pixels = images.as_array(image)
         y, z = self.latents(pixels)
-        choose, bits = self._rounding(y), []
+        return self._estimate(z, self._rounding(y), *pixels.shape[:2])
+
+    def estimate_symbols(self, symbols: Symbols, height: int, width: int) -> tuple[np.ndarray, float]:
+        """The same of given symbols of a picture of height x width, say of a file that was searched for."""
+        return self._estimate(symbols.get("z"), _given(symbols["y"]), height, width)
+
+    def _estimate(self, z: np.ndarray | None, choose: Choose, height: int, width: int) -> tuple[np.ndarray, float]:
+        bits = []
 
         def count(group: Group, mean: Tensor, index: Tensor) -> Tensor:
             symbols = choose(group, mean)
@@ -166,22 +195,28 @@ class Codec:
             return symbols
 
         with torch.inference_mode():
-            _, y_hat = self.walk(z, *y.shape[1:], count)
+            _, y_hat = self.walk(z, *self._shapes(height, width)["y"][1:], count)
             if z is not None:
                 z = torch.from_numpy(z).float()[None].to(self._device())
                 bits.append(self.network.bits_z(z).item())
-        return self.synthesise(y_hat, *pixels.shape[:2]), sum(bits)
+        return self.synthesise(y_hat, height, width), sum(bits)
 
     # --- pixels <-> latents ---
 
     def latents(self, pixels: np.ndarray, progress: bool = False) -> tuple[Tensor, np.ndarray | None]:
         """y, float32 (M, h, w), and the symbols of z."""
+        return self._symbols_of_z(self._latents(pixels, progress))
+
+    def _latents(self, pixels: np.ndarray, progress: bool = False) -> Latents:
         limits.check_size(*pixels.shape[:2])
         y = tiles.analyse(self.network.g_a, pixels, self.network.downscale, self._device(), progress)
         if "z" not in self.tables:
-            return y, None
-        z = tiles.hyper_analyse(self.network.side_latent, y, self._device())
-        return y, self._checked(round_to(z)[0]).numpy().astype(np.int32)
+            return Latents(y, None)
+        return Latents(y, tiles.hyper_analyse(self.network.side_latent, y, self._device()))
+
+    def _symbols_of_z(self, latents: Latents) -> tuple[Tensor, np.ndarray | None]:
+        y, z = latents
+        return y, None if z is None else self._checked(round_to(z)[0]).numpy().astype(np.int32)
 
     def synthesise(self, y_hat: Tensor, height: int, width: int, progress: bool = False) -> np.ndarray:
         """The picture, uint8 (height, width, 3), of a latent as a decoder has it, (1, M, h, w)."""
@@ -306,6 +341,11 @@ class Codec:
                     f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
                     f"{len(data):,} bytes, where {int(least / 8):,} are the least possible."
                 )
+
+
+def _given(y: np.ndarray) -> Choose:
+    rows = torch.from_numpy(y).flatten(1).T.double()
+    return lambda group, mean: rows[group]
 
 
 def _flat(rows: Tensor) -> np.ndarray:

@@ -21,10 +21,13 @@ COLUMNS = (
 Times in seconds, PSNR in dB, of 8-bit pictures."""
 
 
-def evaluate(codec: AnyCodec, paths: Iterable[Path], coder: str | None = None, progress: bool = True) -> list[dict]:
+def evaluate(
+    codec: AnyCodec, paths: Iterable[Path], coder: str | None = None, progress: bool = True, effort: int = 0
+) -> list[dict]:
     """Encode, write, read and decode each picture.
 
-    Times run from pixels in memory to bytes and back, after one picture that is not counted.
+    Times run from pixels in memory to bytes and back, after one picture that is not counted. An `effort` above 0 is
+    how long a codec with a prior searches.
 
     Returns:
         A row per picture: `image`, the columns of `COLUMNS`, `exact` (the decoded pixels are those
@@ -38,21 +41,24 @@ def evaluate(codec: AnyCodec, paths: Iterable[Path], coder: str | None = None, p
             pixels, _ = images.read_image(path)
             if k == 0:
                 codec.decode(codec.encode(pixels, coder))
-            rows.append({"image": path.stem} | codec.rate_point | _measure(codec, pixels, coder, Path(folder)))
+            rows.append({"image": path.stem} | codec.rate_point | _measure(codec, pixels, coder, Path(folder), effort))
     return rows
 
 
-def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path) -> dict:
+def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path, effort: int) -> dict:
     file = folder / "picture.cbk"
     start = time.perf_counter()
-    data = codec.encode(pixels, coder)
+    data = codec.encode(pixels, coder, effort=effort) if effort else codec.encode(pixels, coder)
     encoded = time.perf_counter()
     write_bytes(file, data)
     data = read_bytes(file)
     read = time.perf_counter()
     decoded = codec.decode(data)
     end = time.perf_counter()
-    predicted, estimate = codec.estimate(pixels)
+    if effort:
+        predicted, estimate = codec.estimate_symbols(codec.read_symbols(unpack(data)), *pixels.shape[:2])
+    else:
+        predicted, estimate = codec.estimate(pixels)
     count = pixels.shape[0] * pixels.shape[1]
     measured = metrics.measure(pixels, decoded) | {
         "num_pixels": count, "bits": 8 * file.stat().st_size, "bpp": metrics.bpp(len(data), pixels),

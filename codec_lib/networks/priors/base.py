@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from codec_lib.coding.order import ONE_GROUP, Order
 from codec_lib.coding.range_coding import Tables
+from codec_lib.errors import Unsupported
 from codec_lib.networks.models import Prediction, Preset, make_transforms
 
 Group = tuple[Tensor, slice]
 """What of a latent (h w, M) is coded together, as an index: at most `order.portion` positions, and channels."""
 
 ALL = slice(None)
+
+Soft = Callable[[Tensor], Tensor]
 
 Visit = Callable[[Group, Tensor, Tensor], Tensor]
 """`visit(group, mean, index)` gives y_hat there. Of n positions and m channels each tensor is (n, m)."""
@@ -84,6 +87,21 @@ class Prior(nn.Module):
         mode everything is rounded, exactly as a file has it.
         """
         raise NotImplementedError
+
+    def relaxed(self, y: Tensor, z: Tensor | None, soft: Soft) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """What a file of y and z would hold, were `soft` what rounds; differentiable, for a search.
+
+        Args:
+            y, z: (1, M, h, w) and (1, N, ..) before rounding.
+            soft: a smooth function in place of rounding, of each value.
+
+        Returns:
+            y_hat, all bits, (), and the symbols of each stream, soft as they are.
+
+        Raises:
+            Unsupported: this prior has no such form.
+        """
+        raise Unsupported(f"The {self.name} model cannot search; use --effort 0.")
 
     # --- files ---
 

@@ -24,7 +24,7 @@ from codec_lib.networks.densities import (
 )  # fmt: skip
 from codec_lib.networks.klt import pass_on, principal_components
 from codec_lib.networks.models import Preset
-from codec_lib.networks.priors.base import ALL, Prior, Visit
+from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit
 from codec_lib.networks.quantization import add_noise, round_to, straight_through
 
 
@@ -94,6 +94,14 @@ class Conditional(Prior):
                 return y_hat, {"z": self.bits_z(add_noise(z)), "y": bits_y}
             y_hat, bits_y = self._rounded(y, self.side_information(z_hat, y))
             return y_hat, {"z": self.bits_z(z_hat), "y": bits_y}
+
+    def relaxed(self, y: Tensor, z: Tensor, soft: Soft) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The context sees y itself, which a search brings near to y_hat."""
+        z_hat = soft(z)
+        mean, log2_scale = self.predict_all(self.side_information(z_hat, y), y)
+        symbol = soft(y - mean)
+        bits_y = gaussian_bits(symbol, log2_scale).sum()
+        return symbol + mean, bits_y + self.bits_z(z_hat).sum(), [z_hat, symbol]
 
     def side_latent(self, y: Tensor) -> Tensor:
         return self.h_a(self.side_input(y))

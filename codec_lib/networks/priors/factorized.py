@@ -14,7 +14,7 @@ from codec_lib.coding.order import ONE_GROUP
 from codec_lib.coding.range_coding import Tables
 from codec_lib.networks.densities import UnivariateDensity, density_bits, fit_density, frozen_tables
 from codec_lib.networks.models import Preset
-from codec_lib.networks.priors.base import ALL, Prior, Visit, narrow_at_low_rates
+from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit, narrow_at_low_rates
 from codec_lib.networks.quantization import add_noise, round_to, straight_through
 
 
@@ -33,6 +33,10 @@ class FactorizedPrior(Prior):
         if self.training:
             return straight_through(y, y_hat), {"y": self.bits_y(add_noise(y))}
         return y_hat, {"y": self.bits_y(y_hat)}
+
+    def relaxed(self, y: Tensor, z: None, soft: Soft) -> tuple[Tensor, Tensor, list[Tensor]]:
+        y_hat = soft(y)
+        return y_hat, self.bits_y(y_hat).sum(), [y_hat]
 
     def bits_y(self, y_hat: Tensor) -> Tensor:
         """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
