@@ -34,16 +34,16 @@ from codec_lib.networks.priors.base import Prior
 EFFORTS = range(10)
 """0 does not search; each effort from 2 on takes twice the steps of the one before."""
 
-FIRST = 16
+FIRST = 8
 """Steps of effort 1."""
 
 ALPHA = (4.0, 200.0)
 """Steepness of the staircase, first and last step of a stage; geometric between."""
 
-PRICE = (4.0, 12.0)
+PRICE = (3.0, 12.0)
 """Bits of a value between integers, times f (1 - f), first and last step of a stage; linear between."""
 
-STEP, LAST, REST = 0.05, 0.3, 3.0
+STEP, LAST, REST = 0.08, 0.3, 3.0
 """Adam moves a value by at most about STEP, in the end LAST of that, and by less where the gradient is below REST bits:
 Adam's epsilon.
 
@@ -143,7 +143,7 @@ def _move(
         for (latent, _), place in zip(parts, places, strict=True)
     ]
     distortion = _distortion(network, lmbda, pixels, tile, latents.y.shape[1:])
-    optimiser = torch.optim.Adam(variables, lr=STEP, betas=(0.7, 0.99), eps=REST)
+    optimiser = torch.optim.Adam(variables, lr=STEP, betas=(0.6, 0.99), eps=REST)
     for step in range(steps):
         t = step / max(1, steps - 1)
         alpha = ALPHA[0] * (ALPHA[1] / ALPHA[0]) ** t
