@@ -5,6 +5,19 @@ import math
 LMBDAS = (0.0067, 0.013, 0.025, 0.0483)
 """Rate points of the report we reproduce; `quality` is the position in it, from 1."""
 
+RATE_POINTS = (0.0035, *LMBDAS, 0.093)
+"""lmbda at the qualities 0 to 5 of a model for every rate; between them it is geometric."""
+
+THOUSAND = 1000
+"""Files tell quality in thousandths."""
+
+
+def lmbda_of(quality: float) -> float:
+    """lmbda at a quality from 0 to 5."""
+    low = min(int(quality), len(RATE_POINTS) - 2)
+    ratio = RATE_POINTS[low + 1] / RATE_POINTS[low]
+    return RATE_POINTS[low] * ratio ** (quality - low)
+
 
 def quality_of(lmbda: float) -> int:
     """The rate point nearest to lmbda, from 1."""

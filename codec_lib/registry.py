@@ -37,7 +37,7 @@ class Entry:
         return getattr(importlib.import_module(module), name)
 
     def load_codec(self) -> ModuleType:
-        """The module of its codec, which has `freeze`, `from_tensors`, `rate_points`, `check_preset` and `in_words`."""
+        """The module of its codec: `freeze`, `from_tensors`, `rate_points`, `check_point`, `check_preset` ..."""
         return importlib.import_module(self.codec)
 
 
@@ -50,6 +50,8 @@ PRIORS: dict[str, Entry] = {
                    "means and scales from side information and what is decoded (Minnen et al. 2018)"),
     "checkerboard": Entry("codec_lib.networks.priors.checkerboard:Checkerboard", 4, "checkerboard", "#CC79A7", "^",
                           "the same in two passes (He et al. 2021)"),
+    "space-channel": Entry("codec_lib.networks.priors.space_channel:SpaceChannel", 5, "space-channel", "#56B4E9", "v",
+                           "slices of channels, each in two passes (Minnen and Singh 2020; He et al. 2022)"),
 }  # fmt: skip
 
 

@@ -194,9 +194,15 @@ def in_words(bits: int) -> str:
     return f"with {bits} bits"
 
 
-def no_such_point(model: str, bits: int) -> str:
-    """Why a number of bits is refused."""
-    return f"No quantiser of {model} has {bits} bits; choose from {', '.join(map(str, autoencoders.BITS))}."
+def check_point(model: str, bits: float) -> None:
+    """Refuse quantisers that there are not.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    if bits not in autoencoders.BITS:
+        choices = ", ".join(map(str, autoencoders.BITS))
+        raise Unsupported(f"No quantiser of {model} has {bits:g} bits; choose from {choices}.")
 
 
 def check_preset(model: str, preset: str, bits: int) -> None:

@@ -32,7 +32,7 @@ from codec_lib.errors import BadData, Corrupt, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
-from codec_lib.rates import LMBDAS, loss, quality_of
+from codec_lib.rates import LMBDAS, RATE_POINTS, THOUSAND, lmbda_of, loss, quality_of
 
 Code = Callable[[Group, Tensor, Tensor], Tensor]
 Choose = Callable[[Group, Tensor], Tensor]
@@ -52,6 +52,7 @@ class Codec:
         preset, lmbda: what it was trained as.
         stored: the tensors of its weight file, without the tables.
         digest: SHA-256 of weights and tables, 32 bytes.
+        thousandths: of quality, as files tell it.
     """
 
     network: Prior
@@ -61,6 +62,7 @@ class Codec:
     lmbda: float
     stored: dict[str, Tensor]
     digest: bytes
+    thousandths: int
     shares_transforms: ClassVar = True  # with others of its rate point
 
     @property
@@ -69,9 +71,10 @@ class Codec:
         return self.network.name
 
     @property
-    def quality(self) -> int:
-        """The rate point, 1 to 4, nearest to its lmbda."""
-        return quality_of(self.lmbda)
+    def quality(self) -> float:
+        """1 to 4 for the rate points of the reports, 0 to 5 of a model for every rate; whole ones are integers."""
+        whole, rest = divmod(self.thousandths, THOUSAND)
+        return self.thousandths / THOUSAND if rest else whole
 
     @property
     def rate_point(self) -> dict[str, float]:
@@ -289,8 +292,7 @@ class Codec:
 
         symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress)
         streams.append(writer.finish())
-        quality = 1000 * self.quality
-        written = Container(self.model, quality, coder, self.digest[:8], height, width, tuple(streams))
+        written = Container(self.model, self.thousandths, coder, self.digest[:8], height, width, tuple(streams))
         return pack(seal(written, *symbols.values()))
 
     def _read(self, container: Container, progress: bool = False) -> tuple[Symbols, Tensor]:
@@ -324,8 +326,12 @@ class Codec:
             )
 
     def _check_container(self, container: Container) -> None:
-        """Refuse, before memory is taken, files of other weights and streams too short for their picture."""
+        """Refuse, before memory is taken, files of other weights or rates and streams too short for their picture."""
         check_weights(container, self.digest)
+        if container.quality != self.thousandths:
+            raise Unsupported(
+                f"The file has quality {container.quality / THOUSAND:g}; this codec is one of quality {self.quality:g}."
+            )
         if len(container.streams) != len(self.tables):
             raise Unsupported(
                 f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."
@@ -376,7 +382,7 @@ def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables
     """
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     digest = digest_of([network.name, preset, lmbda], stored | stored_tables(tables))
-    return Codec(network, network.exact(), tables, preset, lmbda, stored, digest)
+    return Codec(network, network.exact(), tables, preset, lmbda, stored, digest, THOUSAND * quality_of(lmbda))
 
 
 def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
@@ -397,12 +403,17 @@ def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Codec
     network = models.make(described["model"], described["preset"], lmbda)
     stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
     restore(network, stored)
+    return assemble(network, stored, read_tables(network.table_counts(), tensors), described["preset"], lmbda)
+
+
+def read_tables(counts: dict[str, int], tensors: dict[str, Tensor]) -> dict[str, Tables]:
+    """The tables of a weight file, so many of each stream."""
     tables = {}
-    for stream, count in network.table_counts().items():
+    for stream, count in counts.items():
         tables[stream] = Tables(*(tensors[f"tables.{stream}.{part}"].numpy() for part in _PARTS))
         if len(tables[stream].widths) != count:
             raise ValueError(f"{count} tables are needed for {stream}")
-    return assemble(network, stored, tables, described["preset"], lmbda)
+    return tables
 
 
 def rate_points() -> tuple[int, ...]:
@@ -410,20 +421,26 @@ def rate_points() -> tuple[int, ...]:
     return tuple(range(1, len(LMBDAS) + 1))
 
 
-def in_words(quality: int) -> str:
+def in_words(quality: float) -> str:
     """What a weight file is for."""
-    return f"at quality {quality}"
+    return f"at quality {quality:g}"
 
 
-def no_such_point(model: str, quality: int) -> str:
-    """Why a quality is refused."""
-    return f"There is no quality {quality}; choose from 1 to {len(LMBDAS)}."
+def check_point(model: str, quality: float) -> None:
+    """Refuse what is no quality.
+
+    Raises:
+        Unsupported: it is not from 0 to 5.
+    """
+    highest = len(RATE_POINTS) - 1
+    if not 0 <= quality <= highest:  # not a number, either
+        raise Unsupported(f"There is no quality {quality:g}; choose from 0 to {highest}.")
 
 
-def check_preset(model: str, preset: str, quality: int) -> None:
+def check_preset(model: str, preset: str, quality: float) -> None:
     """Refuse sizes that a model does not have.
 
     Raises:
         Unsupported: with the possible choices.
     """
-    models.preset(preset, LMBDAS[quality - 1], model)
+    models.preset(preset, lmbda_of(quality), model)

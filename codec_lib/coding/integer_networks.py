@@ -71,7 +71,7 @@ _AT_ONCE = 4096
 
 
 class Convolution:
-    """A convolution of stride 1 that keeps the size: (h, w, i) -> (h, w, o)."""
+    """A convolution of stride 1 that keeps the size: (h, w, i) -> (h, w, o), of the same type."""
 
     def __init__(self, layer: nn.Conv2d):
         self.k = layer.kernel_size[0]
@@ -86,7 +86,7 @@ class Convolution:
         for top in range(0, h, rows):
             n = min(rows, h - top)
             around = [v[top + dy : top + dy + n, dx : dx + w] for dy in range(k) for dx in range(k)]
-            out[top : top + n] = self.taps(torch.cat(around, 2))
+            out[top : top + n] = self.taps(torch.cat(around, 2).double())
         return out
 
 

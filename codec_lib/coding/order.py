@@ -33,7 +33,7 @@ class Order:
         name: of the order.
         mask: (5, 5), the neighbours that a position may look at; its own place is the middle.
         time: row, column and width of the latent -> when a position is coded; elementwise on int64.
-        many: whether the number of groups grows with the latent.
+        many: whether there are more groups than a coder that begins anew with each should serve.
         portion: positions that are coded at once; a larger group is coded in portions, which bounds the memory.
     """
 

@@ -66,6 +66,12 @@ class Tables:
         """Where each table begins in `frequencies`."""
         return np.concatenate([[0], np.cumsum(self.widths)[:-1]]).astype(np.int64)
 
+    def part(self, first: int, count: int) -> "Tables":
+        """So many tables from the first on."""
+        frequencies = np.split(self.frequencies, self.starts[1:])[first : first + count]
+        rows = slice(first, first + count)
+        return Tables(self.widths[rows], self.offsets[rows], np.concatenate(frequencies))
+
     def row(self, table: int) -> np.ndarray:
         """The frequencies of one table."""
         return self.frequencies[self.starts[table] : self.starts[table] + self.widths[table]]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.coding.range_coding import WIDEST, Tables, build_tables
+from codec_lib.networks.layers import per_channel
 from codec_lib.networks.quantization import add_noise, lower_bound
 
 
@@ -73,9 +74,9 @@ class UnivariateDensity(nn.Module):
             a.zero_()
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Become the density of gain * x."""
-        H = F.softplus(self.H[0].double()) / gain
+    def rescale(self, gain: float | Tensor) -> None:
+        """Become the density of gain * x; a number, or one for each channel (C)."""
+        H = F.softplus(self.H[0].double()) / per_channel(gain)
         self.H[0].copy_(_inverse_softplus(H))
 
     def logits(self, x: Tensor) -> Tensor:
@@ -109,11 +110,19 @@ class UnivariateDensity(nn.Module):
         return log_bin_probability(self.logits(x - 0.5), self.logits(x + 0.5))
 
 
-def density_bits(density: UnivariateDensity, latent: Tensor) -> Tensor:
-    """Ideal code length of a latent whose channels have a density each, bits. (B, M, h, w) -> (B,)."""
+def density_bits(density: UnivariateDensity, latent: Tensor, gain: float | Tensor = 1.0) -> Tensor:
+    """Ideal code length of a latent whose channels have a density each, bits. (B, M, h, w) -> (B,).
+
+    Where the latent is `gain` times what the densities are of, broadcast to its shape, their bins are narrower.
+    """
     B, M = latent.shape[:2]
+
+    def by_channel(values: Tensor) -> Tensor:
+        return values.transpose(0, 1).reshape(M, -1)  # (M, B h w)
+
     with torch.autocast(latent.device.type, enabled=False):
-        log_p = density.log_prob(latent.transpose(0, 1).reshape(M, -1))  # (M, B h w)
+        edges = [by_channel((latent + side) / gain) for side in (-0.5, 0.5)]
+        log_p = log_bin_probability(*map(density.logits, edges))
     return log_p.reshape(M, B, -1).sum((0, 2)) / -math.log(2)
 
 

@@ -37,6 +37,11 @@ class GDN(nn.Module):
         return x * torch.sqrt(norm) if self.inverse else x * torch.rsqrt(norm)
 
 
+def per_channel(values: float | Tensor, dimensions: int = 3) -> float | Tensor:
+    """A number as it is, values (C) as (C, 1, ..), of so many dimensions."""
+    return values.view(-1, *[1] * (dimensions - 1)) if torch.is_tensor(values) and values.dim() else values
+
+
 def compress(x: Tensor) -> Tensor:
     """`x / sqrt(1 + |x|)`: linear near 0, a signed square root far out. Any shape.
 
@@ -65,11 +70,12 @@ class _Compress(torch.autograd.Function):
 class ResidualBlock(nn.Module):
     """A residual block that can also scale its input: identity at first.
 
-        h = relu(conv1(compress(x * inv_scale)))
+        h = relu(conv1(compress(x * inv_scale)) + shift)
         out = x * (1 + gate(h)) + conv2(h)
 
     The gate, a 1x1 convolution, is what lets few layers learn divisive normalisation as GDN has it.
-    x is float32; the convolutions run in whatever autocast chooses. `inv_scale` is not learned.
+    x is float32; the convolutions run in whatever autocast chooses. `inv_scale` is not learned. The shift
+    belongs to a rate, where one network serves several (`networks.gains`); a network of one rate has none.
 
     Args:
         channels: C. hidden: channels of h, C by default.
@@ -86,16 +92,17 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), float32."""
-        h = F.relu(self.conv1(compress(x * self.inv_scale)))
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) and, if there is one, the shift (B, hidden) -> (B, C, H, W), float32."""
+        h = self.conv1(compress(x * self.inv_scale))
+        h = F.relu(h if shift is None else h + shift[:, :, None, None].to(h.dtype))
         return x * (1 + self.gate(h).float()) + self.conv2(h).float()
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Become the block that does to gain * x what this one does to x, times gain."""
-        self.inv_scale.div_(gain)
-        self.conv2.weight.mul_(gain)
+    def rescale(self, gain: float | Tensor) -> None:
+        """Become the block that does to gain * x what this one does to x, times gain; a number, or (C)."""
+        self.inv_scale = self.inv_scale / per_channel(gain)
+        self.conv2.weight.mul_(per_channel(gain, 4))
         self.conv2.bias.mul_(gain)
 
 

@@ -1,6 +1,7 @@
 """Models with a prior: their sizes by preset, what they say of a picture, and how one is made by its name."""
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,28 @@ class Prediction(NamedTuple):
 
     x_hat: Tensor
     bits: dict[str, Tensor]
+
+
+class Rate(NamedTuple):
+    """What the qualities of a batch make of a model for every rate, each broadcast to (B, channels, 1, 1).
+
+    Attributes:
+        gain, inverse: factors of y before rounding, and of y_hat after it.
+        spread: log2 of the factor of the scales.
+        gain_z: factor of z before rounding.
+        shifts_a, shifts_s: of the residual blocks of g_a and g_s, (B, hidden) each.
+    """
+
+    gain: Tensor | float = 1.0
+    inverse: Tensor | float = 1.0
+    spread: Tensor | float = 0.0
+    gain_z: Tensor | float = 1.0
+    shifts_a: Sequence[Tensor] = ()
+    shifts_s: Sequence[Tensor] = ()
+
+
+ONE_RATE = Rate()
+"""Of a model that has only one."""
 
 
 def preset(name: str, lmbda: float, model: str = "factorized") -> Preset:

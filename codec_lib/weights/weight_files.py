@@ -1,7 +1,7 @@
 """Weight files: a frozen codec <-> safetensors, and finding the one that is wanted.
 
-Models of one rate point that differ in their priors alone may share transforms: one file holds g_a and g_s, the
-others name it and hold a checksum of what they expect to find there.
+Models that differ in their priors alone may share transforms: one file holds g_a and g_s, and the gains of a model for
+every rate; the others name it and hold a checksum of what they expect to find there.
 """
 
 import json
@@ -12,23 +12,28 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from codec_lib import registry
+from codec_lib.codecs import gained
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.gained import GainedCodec
 from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
-from codec_lib.errors import BadData, CodecError, Unsupported, WrongModel
+from codec_lib.errors import BadData, CodecError, WrongModel
 from codec_lib.files import read_bytes, write_bytes
 from codec_lib.places import WEIGHTS
+from codec_lib.rates import RATE_POINTS, THOUSAND
 
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
 
 
 AnyCodec = Codec | AutoencoderCodec
+Frozen = AnyCodec | GainedCodec
+"""What a weight file holds."""
 
 
 def rate_points(model: str) -> tuple[int, ...]:
-    """The qualities of a model, from 1; of an autoencoder the bits of its quantiser.
+    """The rate points of the reports, from 1; of an autoencoder the bits of its quantiser.
 
     Raises:
         Unsupported: no such model, with the possible choices.
@@ -36,17 +41,16 @@ def rate_points(model: str) -> tuple[int, ...]:
     return registry.entry(model).load_codec().rate_points()
 
 
-def check_choice(model: str, quality: int) -> None:
+def check_choice(model: str, quality: float) -> None:
     """Refuse models and qualities that do not exist.
 
     Raises:
         Unsupported: with the possible choices.
     """
-    if quality not in rate_points(model):
-        raise Unsupported(registry.entry(model).load_codec().no_such_point(model, quality))
+    registry.entry(model).load_codec().check_point(model, quality)
 
 
-def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -> None:
+def save(frozen: Frozen, path: str | Path, transforms_of: str | None = None) -> None:
     """Write the weights of a codec, and its tables.
 
     Args:
@@ -72,8 +76,8 @@ def save(frozen: AnyCodec, path: str | Path, transforms_of: str | None = None) -
 
 
 def transforms_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a weight file's tensors that are of g_a and g_s."""
-    return {name: t for name, t in tensors.items() if name.startswith(("g_a.", "g_s."))}
+    """Those of a weight file's tensors that are of g_a and g_s, and of their gains."""
+    return {name: t for name, t in tensors.items() if gained.of_transforms(name)}
 
 
 def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -81,12 +85,13 @@ def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return digest_of([], one) == digest_of([], other)
 
 
-def holder_of_transforms(frozen: AnyCodec, folder: Path) -> str | None:
-    """The name, without suffix, of another model's weight file of the same rate point that holds this g_a and g_s."""
+def holder_of_transforms(frozen: Frozen, folder: Path) -> str | None:
+    """The name, without suffix, of another model's weight file of the same rate that holds this g_a and g_s."""
     if not frozen.shares_transforms:
         return None
     own = transforms_in(frozen.stored)
-    for path in sorted(folder.glob(f"*-{frozen.preset}-q{frozen.quality}.safetensors")):
+    beside = (path_of(model, frozen.preset, frozen.quality, folder) for model in registry.PRIORS)
+    for path in sorted(path for path in beside if path.is_file()):
         described, tensors = _open(path)
         if described.get("model") != frozen.model and same_tensors(own, transforms_in(tensors)):
             return path.stem
@@ -105,13 +110,13 @@ def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
     return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
 
 
-def path_of(model: str, preset: str, quality: int, folder: Path = WEIGHTS) -> Path:
-    """Where the weights of a codec lie."""
-    return folder / f"{model}-{preset}-q{quality}.safetensors"
+def path_of(model: str, preset: str, quality: int | None, folder: Path = WEIGHTS) -> Path:
+    """Where the weights of a codec lie; those for every rate have the quality None."""
+    return folder / (f"{model}-{preset}" + ("" if quality is None else f"-q{quality}") + ".safetensors")
 
 
-def read(path: str | Path) -> AnyCodec:
-    """A codec from a file that `save` wrote.
+def read(path: str | Path) -> Frozen:
+    """What `save` wrote.
 
     Raises:
         BadData: the file is missing or damaged, or not such a file.
@@ -126,7 +131,8 @@ def read(path: str | Path) -> AnyCodec:
     try:
         if described["format"] not in FORMATS:
             raise ValueError("another format")
-        found = registry.entry(described["model"]).load_codec().from_tensors(described, tensors)
+        kind = gained if "lmbdas" in described else registry.entry(described["model"]).load_codec()
+        found = kind.from_tensors(described, tensors)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise BadData(f"The weights {path} are not those of a codec of this version.") from error
     expected = described.get("digest") or _digest_on_card(Path(path))
@@ -156,17 +162,21 @@ def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def available(model: str, folder: str | Path = WEIGHTS) -> list[int]:
-    """The qualities of a model that have weights."""
-    presets = registry.presets()
-    return [q for q in rate_points(model) if any(path_of(model, name, q, Path(folder)).is_file() for name in presets)]
+    """The whole qualities of a model that have weights."""
+
+    def there(quality: int | None) -> bool:
+        return any(path_of(model, name, quality, Path(folder)).is_file() for name in registry.presets())
+
+    return list(range(len(RATE_POINTS))) if there(None) else [q for q in rate_points(model) if there(q)]
 
 
-def load(model: str, quality: int, preset: str | None = None, folder: str | Path = WEIGHTS) -> AnyCodec:
+def load(model: str, quality: float, preset: str | None = None, folder: str | Path = WEIGHTS) -> AnyCodec:
     """The codec of a model at a rate point.
 
     Args:
         model: a name of `registry.models()`.
-        quality: 1 to 4, for `rates.LMBDAS`; for an autoencoder the bits of its quantiser.
+        quality: 0 to 5 of a model for every rate, 1 to 4 of models of one (`rates`); of an autoencoder the bits of its
+            quantiser.
         preset: sizes of the networks; by default the first of `registry.presets()` that has weights.
         folder: where the weights lie.
 
@@ -179,22 +189,23 @@ def load(model: str, quality: int, preset: str | None = None, folder: str | Path
         registry.entry(model).load_codec().check_preset(model, preset, quality)
     folder = Path(folder)
     for name in [preset] if preset else registry.presets():
-        path = path_of(model, name, quality, folder)
-        if path.is_file():
-            found = read(path)
-            if (found.model, found.preset, found.quality) != (model, name, quality):
-                raise BadData(
-                    f"The weights {path} are not what their name says, but {found.model} in the preset {found.preset} "
-                    f"{_rate_point(found.model, found.quality)}."
-                )
-            return found
+        for point in (None, quality):
+            path = path_of(model, name, point, folder)
+            if path.is_file():
+                found = read(path)
+                if (found.model, found.preset, found.quality) != (model, name, point):
+                    raise BadData(
+                        f"The weights {path} are not what their name says, but {found.model} in the preset "
+                        f"{found.preset} {_rate_point(found.model, found.quality)}."
+                    )
+                return found.at(quality) if point is None else found
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
     raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
 
 
-def _rate_point(model: str, quality: int) -> str:
-    return registry.entry(model).load_codec().in_words(quality)
+def _rate_point(model: str, quality: float | None) -> str:
+    return "for every rate" if quality is None else registry.entry(model).load_codec().in_words(quality)
 
 
 def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
@@ -204,16 +215,15 @@ def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
         WrongModel: no weights at hand wrote it.
         BadData: there are none for its model and quality.
     """
-    quality, between = divmod(container.quality, 1000)
-    if between:
-        raise WrongModel(
-            f"The file was written at quality {container.quality / 1000:g}, for which no weights are known."
-        )
-    found = [p for p in registry.presets() if path_of(container.model, p, quality, Path(folder)).is_file()]
-    for preset in found:
-        candidate = load(container.model, quality, preset, folder)
+    whole, between = divmod(container.quality, THOUSAND)
+    quality = container.quality / THOUSAND if between else whole
+    points = (None,) if between else (None, whole)
+    paths = [path_of(container.model, p, point, Path(folder)) for p in registry.presets() for point in points]
+    found = [path for path in paths if path.is_file()]
+    for path in found:
+        candidate = read(path)
         if candidate.digest[:8] == container.weights:
-            return candidate
+            return candidate.at(quality) if candidate.quality is None else candidate
     if not found:
         load(container.model, quality, None, folder)  # says what is missing
     raise WrongModel(

@@ -156,9 +156,9 @@ def test_training_counts_the_bits_of_y_with_noise_and_shows_g_s_y_rounded(tiny_m
     model = copy.deepcopy(tiny_model).train()
     counted = []
 
-    def bits_y(y_hat):
+    def bits_y(y_hat, *gain):
         counted.append(y_hat)
-        return FactorizedPrior.bits_y(model, y_hat)
+        return FactorizedPrior.bits_y(model, y_hat, *gain)
 
     monkeypatch.setattr(model, "bits_y", bits_y)
     with torch.random.fork_rng(devices=[]):

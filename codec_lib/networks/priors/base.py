@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from codec_lib.coding.order import ONE_GROUP, Order
 from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import Unsupported
-from codec_lib.networks.models import Prediction, Preset, make_transforms
+from codec_lib.networks.models import ONE_RATE, Prediction, Preset, Rate, make_transforms
 
 Group = tuple[Tensor, slice]
 """What of a latent (h w, M) is coded together, as an index: at most `order.portion` positions, and channels."""
@@ -49,6 +49,7 @@ class Prior(nn.Module):
         order: the coding order of positions.
         downscale: pixels that a latent position covers, each way.
         pretrained: name of weights of others that it can start from; there are none.
+        table_steps: streams whose tables change with the rate, and after how many thousandths of quality.
         size: what it was made with.
     """
 
@@ -56,6 +57,7 @@ class Prior(nn.Module):
     order: Order = ONE_GROUP
     downscale = 16
     pretrained: str | None = None
+    table_steps: ClassVar[dict[str, int]] = {}
 
     def __init__(self, size: Preset):
         super().__init__()
@@ -79,8 +81,10 @@ class Prior(nn.Module):
         y_hat, bits = self.code(self.g_a(x).float())
         return Prediction(self.g_s(y_hat), bits)
 
-    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def code(self, y: Tensor, rate: Rate = ONE_RATE) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, M, h, w) -> y_hat and what it costs, stream by stream, each (B,) bits.
+
+        In training y may have gains (`networks.gains`): the prior knows it as it is at the gain 1.
 
         In training mode the rates are those under uniform noise (an upper bound on average) and g_s sees values
         rounded, with the gradient of what was rounded (the mixed quantisation of Minnen and Singh 2020); in evaluation
@@ -134,9 +138,12 @@ class Prior(nn.Module):
     def start(self, y: Tensor) -> None:
         """Fit a fresh prior to the latents y (n, M, h, w) of photographs."""
 
-    def rescale(self, gain: float) -> None:
-        """Become the prior of gain * y."""
+    def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
+        """Become the prior of gain * y, a number or (M); its scales have the factor 2^spread, (M), or that of y."""
         raise NotImplementedError
+
+    def rescale_z(self, gain: Tensor) -> None:
+        """Let z be gain * z, (N)."""
 
     def continue_from(self, source: "Prior", gain: float, y: Tensor) -> bool:
         """Begin where another kind of prior has come to, for gain * its y; False where this one cannot."""

@@ -1,6 +1,7 @@
 """What priors with side information z share: Balle et al. 2018 and all that followed."""
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ from codec_lib.networks.densities import (
     log2_scale_of,
 )  # fmt: skip
 from codec_lib.networks.klt import pass_on, principal_components
-from codec_lib.networks.models import Preset
+from codec_lib.networks.layers import per_channel
+from codec_lib.networks.models import ONE_RATE, Preset, Rate
 from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit
 from codec_lib.networks.quantization import add_noise, round_to, straight_through
 
@@ -44,6 +46,7 @@ class Conditional(Prior):
     All but g_a and g_s runs in float32.
     """
 
+    table_steps: ClassVar[dict[str, int]] = {"z": 250}
     h_a: nn.Sequential
     h_s: nn.Sequential
 
@@ -84,14 +87,15 @@ class Conditional(Prior):
             lambda positions, *prediction: visit((positions, ALL), *prediction),
         )  # fmt: skip
 
-    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def code(self, y: Tensor, rate: Rate = ONE_RATE) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, M, h, w) -> y_hat and what it costs; in training mode the context sees noise."""
         with torch.autocast(y.device.type, enabled=False):
-            z = self.side_latent(y)
+            z = self.side_latent(y / rate.gain) * rate.gain_z
             z_hat = round_to(z)[1]
             if self.training:
-                y_hat, bits_y = self._noisy(y, self.side_information(straight_through(z, z_hat), y))
-                return y_hat, {"z": self.bits_z(add_noise(z)), "y": bits_y}
+                psi = self.side_information(straight_through(z, z_hat) / rate.gain_z, y)
+                y_hat, bits_y = self._noisy(y, psi, rate)
+                return y_hat, {"z": self.bits_z(add_noise(z), rate.gain_z), "y": bits_y}
             y_hat, bits_y = self._rounded(y, self.side_information(z_hat, y))
             return y_hat, {"z": self.bits_z(z_hat), "y": bits_y}
 
@@ -122,14 +126,15 @@ class Conditional(Prior):
         """psi (B, P, h, w), for the positions that y has: h and w need not be multiples of 4."""
         return self.h_s(z_hat)[:, :, : y.shape[2], : y.shape[3]]
 
-    def bits_z(self, z_hat: Tensor) -> Tensor:
-        """Ideal code length of z, bits. (B, N, h, w) -> (B,)."""
-        return density_bits(self.density_z, z_hat)
+    def bits_z(self, z_hat: Tensor, gain: float | Tensor = 1.0) -> Tensor:
+        """Ideal code length of z, bits: (B, N, h, w), `gain` times what the densities know -> (B,)."""
+        return density_bits(self.density_z, z_hat, gain)
 
-    def _noisy(self, y: Tensor, psi: Tensor) -> tuple[Tensor, Tensor]:
+    def _noisy(self, y: Tensor, psi: Tensor, rate: Rate = ONE_RATE) -> tuple[Tensor, Tensor]:
         noisy = add_noise(y)
-        mean, log2_scale = self.predict_all(psi, noisy)
-        bits = gaussian_log_prob(noisy - mean, log2_scale).sum((1, 2, 3)) / -math.log(2)
+        mean, log2_scale = self.predict_all(psi, noisy / rate.gain)
+        mean = mean * rate.gain
+        bits = gaussian_log_prob(noisy - mean, log2_scale + rate.spread).sum((1, 2, 3)) / -math.log(2)
         symbol, y_hat = round_to(y, mean)
         # Where nothing is sent, y_hat is the mean: the distortion must see to it. The rate does not where the scale
         # is small, for noise hides the mean from it.
@@ -236,12 +241,21 @@ class Conditional(Prior):
         last.bias[-M:] = solution[K] - shift @ solution[:K]
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        self.inv_scale.div_(gain)
+    def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
+        self.inv_scale = self.inv_scale / per_channel(gain)
         M, last = self.size.M, self.readout
-        last.weight[:-M].mul_(gain)  # of the means, where there are any
-        last.bias[:-M].mul_(gain)
-        last.bias[-M:].add_(math.log2(gain))
+        if len(last.bias) > M:  # the means
+            last.weight[:M].mul_(per_channel(gain, 4))
+            last.bias[:M].mul_(gain)
+        last.bias[-M:].add_(torch.as_tensor(gain).log2() if spread is None else spread)
+
+    @torch.no_grad()
+    def rescale_z(self, gain: Tensor) -> None:
+        last, first = self.h_a[-1], self.h_s[0]
+        last.weight.mul_(per_channel(gain, 4))
+        last.bias.mul_(gain)
+        first.weight.div_(per_channel(gain, 4))  # of a transposed convolution: inputs come first
+        self.density_z.rescale(gain)
 
     @torch.no_grad()
     def expect(self, log2_scale: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from codec_lib.coding.integer_networks import Affine, relu
 from codec_lib.coding.order import REACH
 from codec_lib.networks.klt import pass_on, principal_components
-from codec_lib.networks.layers import MaskedConv2d
+from codec_lib.networks.layers import MaskedConv2d, per_channel
 from codec_lib.networks.models import Preset
 from codec_lib.networks.priors.base import Prior
 from codec_lib.networks.priors.conditional import Conditional, ExactConditional, table_of
@@ -66,9 +66,9 @@ class ContextPrior(Conditional):
         return ExactContext(self)
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        super().rescale(gain)
-        self.context.weight.div_(gain)
+    def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
+        super().rescale(gain, spread)
+        self.context.weight.div_(per_channel(gain))  # (P, M, 5, 5)
 
     def pass_words_on(self, K: int) -> None:
         pass_on(self.h_s[-1], K, torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
@@ -109,24 +109,8 @@ class ContextPrior(Conditional):
         """
         if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
             return False
-        M, K = self.size.M, min(self.size.M, self.size.N * 3 // 2)  # of the 2 N words and hidden units
-        self.inv_scale.copy_(source.inv_scale / gain)
-        self.density_z.load_state_dict(source.density_z.state_dict())
-        for mine, theirs in zip(self.h_a, source.h_a, strict=True):
-            if isinstance(mine, nn.Conv2d):
-                mine.weight.zero_()  # of the signs
-                mine.weight[:, : theirs.weight.shape[1]] = theirs.weight
-                mine.bias.copy_(theirs.bias)
-        for mine, theirs in zip(self.h_s[:-1], source.h_s[:-1], strict=True):
-            mine.load_state_dict(theirs.state_dict())
-        z_hat = torch.round(self.side_latent(y))
-        log2_scale = source.side_information(z_hat, y) + math.log2(gain)
-        samples = log2_scale.permute(0, 2, 3, 1).flatten(0, 2)
-        mean, basis, deviation = (t.float() for t in principal_components(samples, K))
-        shift = 6 * deviation + 1
-        words, theirs = self.h_s[-1], source.h_s[-1]
-        words.weight[:K] = torch.einsum("km,mcij->kcij", basis, theirs.weight)
-        words.bias[:K] = basis @ (theirs.bias + math.log2(gain) - mean) + shift
+        mean, basis, shift = continue_side_information(self, source, gain, y)
+        M, K = self.size.M, len(basis)
         for layer in self._hidden:
             pass_on(layer, K, torch.ones(1, 1))
         last = self.readout
@@ -137,6 +121,35 @@ class ContextPrior(Conditional):
         last.weight[-M:, :K, 0, 0] = basis.T
         last.bias[-M:] = mean - shift @ basis + explained[0] - explained[1]
         return True
+
+
+def continue_side_information(
+    prior: Conditional, source: ScaleHyperprior, gain: float, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give a prior the z and h_s of a hyperprior, for gain * its y; h_s ends in K principal components of log-scales.
+
+    Returns:
+        mean (M), basis (K, M) and what keeps the components positive, (K): the scales are mean + basis (words - shift).
+    """
+    K = min(prior.size.M, prior.size.N * 3 // 2)  # of the 2 N words and hidden units
+    prior.inv_scale.copy_(source.inv_scale / gain)
+    prior.density_z.load_state_dict(source.density_z.state_dict())
+    for mine, theirs in zip(prior.h_a, source.h_a, strict=True):
+        if isinstance(mine, nn.Conv2d):
+            mine.weight.zero_()  # of the signs
+            mine.weight[:, : theirs.weight.shape[1]] = theirs.weight
+            mine.bias.copy_(theirs.bias)
+    for mine, theirs in zip(prior.h_s[:-1], source.h_s[:-1], strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    z_hat = torch.round(prior.side_latent(y))
+    log2_scale = source.side_information(z_hat, y) + math.log2(gain)
+    samples = log2_scale.permute(0, 2, 3, 1).flatten(0, 2)
+    mean, basis, deviation = (t.float() for t in principal_components(samples, K))
+    shift = 6 * deviation + 1
+    words, theirs = prior.h_s[-1], source.h_s[-1]
+    words.weight[:K] = torch.einsum("km,mcij->kcij", basis, theirs.weight)
+    words.bias[:K] = basis @ (theirs.bias + math.log2(gain) - mean) + shift
+    return mean, basis, shift
 
 
 def _neighbours_regressed(order, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

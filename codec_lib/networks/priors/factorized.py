@@ -6,6 +6,7 @@ x --g_a-- y --Q-- y_hat --g_s-- x_hat
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from codec_lib.coding.order import ONE_GROUP
 from codec_lib.coding.range_coding import Tables
 from codec_lib.networks.densities import UnivariateDensity, density_bits, fit_density, frozen_tables
-from codec_lib.networks.models import Preset
+from codec_lib.networks.models import ONE_RATE, Preset, Rate
 from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit, narrow_at_low_rates
 from codec_lib.networks.quantization import add_noise, round_to, straight_through
 
@@ -22,25 +23,27 @@ class FactorizedPrior(Prior):
     """One density for each channel of y, whatever the position."""
 
     name = "factorized"
+    table_steps: ClassVar[dict[str, int]] = {"y": 100}
     adapt = staticmethod(narrow_at_low_rates)
 
     def __init__(self, size: Preset):
         super().__init__(size)
         self.density_y = UnivariateDensity(size.M)
 
-    def code(self, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def code(self, y: Tensor, rate: Rate = ONE_RATE) -> tuple[Tensor, dict[str, Tensor]]:
         y_hat = round_to(y)[1]
         if self.training:
-            return straight_through(y, y_hat), {"y": self.bits_y(add_noise(y))}
+            factor = torch.exp2(torch.as_tensor(rate.spread))
+            return straight_through(y, y_hat), {"y": self.bits_y(add_noise(y), factor)}
         return y_hat, {"y": self.bits_y(y_hat)}
 
     def relaxed(self, y: Tensor, z: None, soft: Soft) -> tuple[Tensor, Tensor, list[Tensor]]:
         y_hat = soft(y)
         return y_hat, self.bits_y(y_hat).sum(), [y_hat]
 
-    def bits_y(self, y_hat: Tensor) -> Tensor:
-        """Ideal code length of a latent, bits. (B, M, h, w) -> (B,)."""
-        return density_bits(self.density_y, y_hat)
+    def bits_y(self, y_hat: Tensor, gain: float | Tensor = 1.0) -> Tensor:
+        """Ideal code length of a latent, bits: (B, M, h, w), `gain` times what the densities know -> (B,)."""
+        return density_bits(self.density_y, y_hat, gain)
 
     def make_tables(self) -> dict[str, Tables]:
         return {"y": frozen_tables(self.density_y)}
@@ -55,8 +58,8 @@ class FactorizedPrior(Prior):
     def start(self, y: Tensor) -> None:
         fit_density(self.density_y, y)
 
-    def rescale(self, gain: float) -> None:
-        self.density_y.rescale(gain)
+    def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
+        self.density_y.rescale(gain if spread is None else spread.exp2())
 
     def expect(self, log2_scale: Tensor) -> None:
         self.density_y.initialise(2 * torch.exp2(log2_scale))

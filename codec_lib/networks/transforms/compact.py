@@ -6,12 +6,14 @@
 stay in float32; the rest runs in whatever autocast chooses.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.networks.klt import principal_components
-from codec_lib.networks.layers import ResidualBlock, compress
+from codec_lib.networks.layers import ResidualBlock, compress, per_channel
 from codec_lib.networks.models import Preset
 
 PRESETS = {
@@ -62,10 +64,18 @@ class Analysis(nn.Module):
         self.blocks = nn.ModuleList([_blocks(a, blocks), _blocks(b, blocks), nn.Sequential(ResidualBlock(M, b))])
         self.dimensions = ("compact", size.widths, M, blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for factor, mix, block in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
-            x = block(mix(F.pixel_unshuffle(x, factor)))
+    def forward(self, x: Tensor, shifts: Sequence[Tensor] = ()) -> Tensor:
+        """`shifts` of the residual blocks, in their order, where there are some; (B, hidden) each."""
+        shift = iter(shifts)
+        for factor, mix, blocks in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
+            x = mix(F.pixel_unshuffle(x, factor))
+            for block in blocks:
+                x = block(x, next(shift, None))
         return x
+
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """In the order of the data."""
+        return [block for blocks in self.blocks for block in blocks]
 
     @torch.no_grad()
     def initialise(self, mirror: "Synthesis", x: Tensor, step: float) -> None:
@@ -90,11 +100,11 @@ class Analysis(nn.Module):
             gain = 1.0  # the scale is set once, in the first stage
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Multiply y by `gain`."""
+    def rescale(self, gain: float | Tensor) -> None:
+        """Multiply y by `gain`, a number or (M)."""
         last = self.mixes[-1]
         for parameter in (last.linear.weight, last.linear.bias, last.near2.weight):
-            parameter.mul_(gain)
+            parameter.mul_(per_channel(gain, parameter.dim()))
         for block in self.blocks[-1]:
             block.rescale(gain)
 
@@ -110,19 +120,27 @@ class Synthesis(nn.Module):
         self.mixes = nn.ModuleList([_Mix(i, o) for i, o in [(M, 4 * b), (b, 4 * a), (a, 3 * 16)]])
         self.blocks = nn.ModuleList([nn.Sequential(ResidualBlock(M, b)), _blocks(b, blocks), _blocks(a, blocks)])
 
-    def forward(self, y_hat: Tensor) -> Tensor:
-        x = y_hat
-        for factor, mix, block in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
-            x = F.pixel_shuffle(mix(block(x)), factor)
+    def forward(self, y_hat: Tensor, shifts: Sequence[Tensor] = ()) -> Tensor:
+        """`shifts` as in `Analysis.forward`."""
+        x, shift = y_hat, iter(shifts)
+        for factor, mix, blocks in zip(self.FACTORS, self.mixes, self.blocks, strict=True):
+            for block in blocks:
+                x = block(x, next(shift, None))
+            x = F.pixel_shuffle(mix(x), factor)
         return x
 
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """In the order of the data."""
+        return [block for blocks in self.blocks for block in blocks]
+
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Make of gain * y what was made of y."""
+    def rescale(self, gain: float | Tensor) -> None:
+        """Make of gain * y what was made of y; a number, or (M)."""
         for block in self.blocks[0]:
             block.rescale(gain)
-        self.mixes[0].linear.weight.div_(gain)
-        self.mixes[0].inv_scale.div_(gain)
+        first = self.mixes[0]
+        first.linear.weight.div_(per_channel(gain))
+        first.inv_scale = first.inv_scale / per_channel(gain)
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:

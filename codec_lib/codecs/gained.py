@@ -1,0 +1,133 @@
+"""A frozen model for every rate: at a quality it is a codec like any other, and all of them have one digest."""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec_lib.codecs.codec import Codec, check_point, read_tables, stored_tables
+from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
+from codec_lib.coding.range_coding import Tables
+from codec_lib.networks import models
+from codec_lib.networks.gains import Gained
+from codec_lib.networks.priors.base import Prior
+from codec_lib.rates import RATE_POINTS, THOUSAND, lmbda_of
+
+HIGHEST = THOUSAND * (len(RATE_POINTS) - 1)
+"""Thousandths of the highest quality; the lowest is 0."""
+
+_GAINS = "gains."
+
+
+@final
+@dataclass(frozen=True)
+class GainedCodec:
+    """A model and its gains, frozen.
+
+    Attributes:
+        gained: the model, its weights rounded to what is stored.
+        tables: the integer tables of each stream; of a stream whose tables change with the rate (`Prior.table_steps`),
+            one set after the other, from the lowest quality to the highest.
+        preset: what it was trained as.
+        stored: the tensors of its weight file, without the tables.
+        digest: SHA-256 of weights and tables, 32 bytes.
+    """
+
+    gained: Gained
+    tables: dict[str, Tables]
+    preset: str
+    stored: dict[str, Tensor]
+    digest: bytes
+    shares_transforms: ClassVar = True
+
+    @property
+    def model(self) -> str:
+        """The model's public name."""
+        return self.gained.model.name
+
+    @property
+    def quality(self) -> None:
+        """None in particular: it has them all."""
+
+    @property
+    def rate_point(self) -> dict[str, tuple[float, ...]]:
+        """What tells it from codecs of one rate."""
+        return {"lmbdas": RATE_POINTS}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that its weight file holds."""
+        return self.stored | stored_tables(self.tables)
+
+    def at(self, quality: float) -> Codec:
+        """The codec of a quality, which is rounded to thousandths.
+
+        Raises:
+            Unsupported: it is not from 0 to 5.
+        """
+        check_point(self.model, quality)
+        thousandths = round(quality * THOUSAND)
+        network = self.gained.at(thousandths).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        counts, tables = network.table_counts(), dict(self.tables)
+        for stream, step in network.table_steps.items():
+            nearest = (thousandths + step // 2) // step
+            tables[stream] = tables[stream].part(nearest * counts[stream], counts[stream])
+        lmbda = lmbda_of(thousandths / THOUSAND)
+        return Codec(network, network.exact(), tables, self.preset, lmbda, self.stored, self.digest, thousandths)
+
+
+def of_transforms(name: str) -> bool:
+    """Whether a tensor of a weight file is of g_a and g_s, or of their gains, and not of the prior."""
+    return name.startswith(("g_a.", "g_s.", "gains.shifts_")) or name in ("gains.gain", "gains.inverse")
+
+
+def freeze(gained: Gained, preset: str) -> GainedCodec:
+    """Turn a trained model for every rate into a codec: weights rounded to what is stored, integer tables made.
+
+    Raises:
+        BadData: a weight is not finite, or too large for half precision or for exact coding.
+    """
+    gained.gains.round_()
+    gains = {_GAINS + name: tensor for name, tensor in round_weights(gained.gains).items()}
+    stored = round_weights(gained.model) | gains
+    return assemble(type(gained.model)(gained.model.size), stored, None, preset)
+
+
+def assemble(model: Prior, stored: dict[str, Tensor], tables: dict[str, Tables] | None, preset: str) -> GainedCodec:
+    """A codec of a fresh model and the tensors of a weight file; without its tables they are made.
+
+    Raises:
+        BadData: a weight is not finite, or too large for exact coding.
+    """
+    gains = {name.removeprefix(_GAINS): tensor for name, tensor in stored.items() if name.startswith(_GAINS)}
+    gained = Gained(model, RATE_POINTS[0]).eval().requires_grad_(False)
+    restore(gained.model, {name: tensor for name, tensor in stored.items() if not name.startswith(_GAINS)})
+    restore(gained.gains, gains)
+    if tables is None:
+        tables = _tables_of_all(gained)
+    digest = digest_of([model.name, preset], stored | stored_tables(tables))
+    return GainedCodec(gained, tables, preset, stored, digest)
+
+
+def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> GainedCodec:
+    """The codec that a weight file describes; errors of many kinds where it does not."""
+    model = models.make(described["model"], described["preset"], RATE_POINTS[-1])
+    stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
+    return assemble(model, stored, read_tables(table_counts(model), tensors), described["preset"])
+
+
+def _tables_of_all(gained: Gained) -> dict[str, Tables]:
+    tables, steps = gained.model.make_tables(), gained.model.table_steps
+    for stream, step in steps.items():
+        sets = [gained.at(quality).make_tables()[stream] for quality in range(0, HIGHEST + 1, step)]
+        parts = ([getattr(one, part) for one in sets] for part in ("widths", "offsets", "frequencies"))
+        tables[stream] = Tables(*map(np.concatenate, parts))
+    return tables
+
+
+def table_counts(model: Prior) -> dict[str, int]:
+    """How many tables each stream has, those of all rates together."""
+    sets = {stream: HIGHEST // step + 1 for stream, step in model.table_steps.items()}
+    return {stream: count * sets.get(stream, 1) for stream, count in model.table_counts().items()}

@@ -1,0 +1,196 @@
+"""The space-channel prior: slices of channels, each in two passes (Minnen and Singh 2020; He et al. 2022, ELIC).
+
+    slice 1:  anchors, the others     psi, anchors around
+    slice 2:  anchors, the others     psi, anchors around, 3x3 of slice 1
+    slice 3:  anchors, the others     psi, anchors around, 3x3 of slices 1 and 2     ...
+
+The slices grow, for the first channels of y hold most of its energy: ten groups, whatever the size of the picture.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from codec_lib.coding import order
+from codec_lib.coding.integer_networks import Affine, Convolution, relu
+from codec_lib.coding.order import CHECKERBOARD
+from codec_lib.networks.klt import pass_on
+from codec_lib.networks.layers import MaskedConv2d, per_channel
+from codec_lib.networks.models import Preset
+from codec_lib.networks.priors.base import Prior, Visit
+from codec_lib.networks.priors.conditional import Conditional, ExactConditional, table_of
+from codec_lib.networks.priors.context import continue_side_information
+from codec_lib.networks.priors.hyperprior import ScaleHyperprior
+from codec_lib.networks.transforms.hyper import hyper_analysis, hyper_synthesis
+
+SHARES = (1 / 20, 1 / 10, 1 / 5, 2 / 5, 1)
+"""Where slices end, as shares of M: 16, 16, 32, 64 and 192 channels of 320."""
+
+
+class Slice(nn.Module):
+    """Mean and scale of some channels from psi, earlier slices and the slice's own anchors.
+
+    Args:
+        before: channels of earlier slices. channels: its own. P: channels of psi. seen: of each context.
+    """
+
+    def __init__(self, before: int, channels: int, P: int, seen: int):
+        super().__init__()
+        self.channels = slice(before, before + channels)
+        self.earlier = nn.Conv2d(before, seen, 3, padding=1) if before else None
+        self.anchors = MaskedConv2d(channels, seen, torch.tensor(CHECKERBOARD.mask))
+        inputs = P + seen * (2 if before else 1)
+        self.entropy_parameters = nn.Sequential(
+            nn.Conv2d(inputs, P, 1), nn.ReLU(), nn.Conv2d(P, P, 1), nn.ReLU(), nn.Conv2d(P, 2 * channels, 1)
+        )
+        self.stored_as = {"entropy_parameters": torch.float16}
+
+    @property
+    def layers(self) -> list[nn.Conv2d]:
+        """Those of the entropy parameters; the last gives means, then log2 of the scales."""
+        return [layer for layer in self.entropy_parameters if isinstance(layer, nn.Conv2d)]
+
+    def context(self, earlier: Tensor) -> Tensor:
+        """What earlier slices (B, before, h, w) tell: (B, seen or 0, h, w)."""
+        return earlier if self.earlier is None else self.earlier(earlier)
+
+    def forward(self, psi: Tensor, earlier: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log2 of the scale, (B, channels, h, w), when the anchors `own` are known everywhere."""
+        seen = torch.cat([psi, self.anchors(own), self.context(earlier)], 1)
+        return self.entropy_parameters(seen).chunk(2, 1)
+
+    def at(self, psi: Tensor, context: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at single positions: psi (B, n, P), context (B, n, seen), around (B, n, taps, channels)."""
+        seen = torch.cat([psi, self.anchors.at(around), context], 2).transpose(1, 2)[..., None]
+        return self.entropy_parameters(seen)[..., 0].transpose(1, 2).chunk(2, 2)
+
+
+class SpaceChannel(Conditional):
+    """What is known grows along channels and positions."""
+
+    name = "space-channel"
+    order = replace(CHECKERBOARD, many=True)  # in each slice
+
+    def __init__(self, size: Preset):
+        super().__init__(size)
+        N, M = size.N, size.M
+        self.h_a = hyper_analysis(2 * M, N)
+        self.h_s = hyper_synthesis(N, (N, N), 2 * N)
+        ends = sorted({max(1, round(M * share)) for share in SHARES})
+        starts = [0, *ends[:-1]]
+        self.slices = nn.ModuleList([Slice(a, b - a, 2 * N, N) for a, b in zip(starts, ends, strict=True)])
+
+    def describe(self, y: Tensor) -> Tensor:
+        """Amplitudes, and signs for the means."""
+        amplitude = torch.log2(1 + y.abs())
+        return torch.cat([amplitude, amplitude * y.sign()], 1)
+
+    def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
+        shown = self.order.shown(*y_noisy.shape[2:]).to(y_noisy.device)
+        predicted = [
+            part(psi, y_noisy[:, : part.channels.start], y_noisy[:, part.channels] * shown) for part in self.slices
+        ]
+        means, scales = zip(*predicted, strict=True)
+        return torch.cat(means, 1), torch.cat(scales, 1)
+
+    def walk(self, psi: Tensor, like: Tensor, visit: Visit) -> Tensor:
+        y_hat = like[:, :0]
+        for part in self.slices:
+            context = part.context(y_hat).flatten(2).transpose(1, 2)
+            own = order.walk(
+                self.order, like[:, part.channels],
+                lambda at, around, part=part, context=context: part.at(psi[:, at], context[:, at], around),
+                lambda at, *prediction, part=part: visit((at, part.channels), *prediction),
+            )  # fmt: skip
+            y_hat = torch.cat([y_hat, own], 1)
+        return y_hat
+
+    def exact(self) -> "ExactSpaceChannel":
+        return ExactSpaceChannel(self)
+
+    @torch.no_grad()
+    def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
+        self.inv_scale = self.inv_scale / per_channel(gain)
+        gain = torch.as_tensor(gain).expand(self.size.M)
+        spread = gain.log2() if spread is None else spread
+        for part in self.slices:
+            c, last = part.channels, part.layers[-1]
+            n = c.stop - c.start
+            part.anchors.weight.div_(gain[c, None, None])
+            if part.earlier is not None:
+                part.earlier.weight.div_(gain[: c.start, None, None])
+            last.weight[:n].mul_(gain[c, None, None, None])
+            last.bias[:n].mul_(gain[c])
+            last.bias[n:].add_(spread[c])
+
+    @torch.no_grad()
+    def start(self, y: Tensor) -> None:
+        """Begin where a fresh hyperprior does."""
+        hyperprior = ScaleHyperprior(self.size)
+        hyperprior.start(y)
+        self.continue_from(hyperprior, 1.0, y)
+
+    @torch.no_grad()
+    def continue_from(self, source: Prior, gain: float, y: Tensor) -> bool:
+        """Begin with the scales of a compact hyperprior; the means begin at zero, and learn."""
+        if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
+            return False
+        mean, basis, shift = continue_side_information(self, source, gain, y)
+        for part in self.slices:
+            *hidden, last = part.layers
+            for layer in hidden:
+                pass_on(layer, len(basis), torch.ones(1, 1))
+            last.weight.zero_()
+            last.bias.zero_()
+            n = part.channels.stop - part.channels.start
+            last.weight[n:, : len(basis), 0, 0] = basis.T[part.channels]
+            last.bias[n:] = (mean - shift @ basis)[part.channels]
+        return True
+
+    @torch.no_grad()
+    def expect(self, log2_scale: Tensor) -> None:
+        for part in self.slices:
+            part.layers[-1].weight.mul_(0.1)
+            part.layers[-1].bias[-len(log2_scale[part.channels]) :] = log2_scale[part.channels]
+
+
+class ExactSlice:
+    """A slice in integers."""
+
+    def __init__(self, part: Slice):
+        self.channels = part.channels
+        self.earlier = None if part.earlier is None else Convolution(part.earlier)
+        self.anchors = Affine(part.anchors.matrix(), part.anchors.bias)
+        self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in part.layers]
+
+    def context(self, earlier: Tensor) -> Tensor:
+        """What earlier slices (h, w, before) tell of each position: (h w, seen or 0), int32 as they are."""
+        return (earlier if self.earlier is None else self.earlier(earlier)).flatten(0, 1)
+
+    def predict(self, psi: Tensor, context: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, on the grid, and table of each symbol at n positions; around (n, taps, channels)."""
+        v = torch.cat([psi.double(), self.anchors(around.double().flatten(1)), context.double()], 1)
+        for layer in self.layers[:-1]:
+            v = relu(layer(v))
+        mean, log2_scale = self.layers[-1](v).chunk(2, 1)
+        return mean, table_of(log2_scale)
+
+
+class ExactSpaceChannel(ExactConditional):
+    """The same in integers."""
+
+    def __init__(self, model: SpaceChannel):
+        super().__init__(model)
+        self.slices = [ExactSlice(part) for part in model.slices]
+
+    def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
+        y_hat = torch.empty(1, self.M, h, w, dtype=torch.int32)
+        for part in self.slices:
+            context = part.context(y_hat[0, : part.channels.start].permute(1, 2, 0))
+            y_hat[:, part.channels] = order.walk(
+                self.order, y_hat[:, part.channels],
+                lambda at, around, part=part, context=context: part.predict(psi[at], context[at], around[0]),
+                lambda at, *prediction, part=part: visit((at, part.channels), *prediction)[None].to(y_hat.dtype),
+            )  # fmt: skip
+        return y_hat

@@ -1,0 +1,126 @@
+"""One network for every rate: a quality between the rate points is as good as one at them."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from codec_lib import registry
+from codec_lib.codecs import gained
+from codec_lib.coding.container import unpack
+from codec_lib.errors import Unsupported
+from codec_lib.networks import models
+from codec_lib.networks.gains import STEP, Gained, _power
+from codec_lib.rates import LMBDAS, RATE_POINTS, lmbda_of
+from codec_lib.training import initialisation
+from codec_lib.weights import weight_files
+
+QUALITIES = (0, 2.4, 5)
+
+
+def untrained(name: str, crops) -> Gained:
+    """A tiny model whose rate points all differ, and not by one factor."""
+    torch.manual_seed(1)
+    model = models.make(name, "tiny", 0.025)
+    initialisation.initialise(model, crops, 0.025)
+    whole = Gained(model, 0.025)
+    with torch.no_grad():
+        for table in whole.gains.parameters():
+            table.add_(0.05 * torch.randn_like(table))
+        whole.gains.inverse.copy_(-whole.gains.gain)
+    return whole
+
+
+@pytest.fixture(scope="module", params=registry.PRIORS)
+def both(request, crops):
+    """A model in training form and frozen."""
+    whole = untrained(request.param, crops)
+    return whole, gained.freeze(whole, "tiny")
+
+
+def test_lmbda_is_geometric_between_the_rate_points():
+    assert [lmbda_of(quality) for quality in range(6)] == pytest.approx(RATE_POINTS, rel=1e-12)
+    assert RATE_POINTS[1:5] == LMBDAS
+    assert lmbda_of(2.5) == pytest.approx((LMBDAS[1] * LMBDAS[2]) ** 0.5)
+
+
+@pytest.mark.parametrize("steps", [0, 1, -STEP, 12345, -54321])
+def test_powers_are_rounded_correctly(steps):
+    assert _power(steps) == pytest.approx(2 ** (steps / STEP), rel=1e-15)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_model_of_one_rate_does_what_the_training_form_does(both, crops, quality):
+    whole = both[0]
+    one = whole.at(round(1000 * quality))
+    rate = whole.gains(torch.full((len(crops),), float(quality)))
+    with torch.no_grad():
+        y = one.g_a(crops)
+        assert torch.allclose(y, whole.model.g_a(crops, rate.shifts_a) * rate.gain, rtol=1e-2, atol=1e-2)
+        y_hat = torch.round(y)
+        x_hat = whole.model.g_s(y_hat * rate.inverse, rate.shifts_s)
+        assert torch.allclose(one.g_s(y_hat), x_hat, atol=1e-3)
+        costs = []
+        for model, *rates in ((one, ()), (whole.model, rate)):
+            torch.manual_seed(2)
+            costs.append(model.train().code(y, *filter(None, rates))[1])
+    for stream, bits in costs[0].items():
+        assert torch.allclose(bits, costs[1][stream], rtol=1e-2)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_files_of_any_quality_decode_to_what_was_encoded(both, photo, quality):
+    codec = both[1].at(quality)
+    data = codec.encode(photo)
+    assert unpack(data).quality == 1000 * quality
+    pixels, bits = codec.estimate(photo)
+    assert (codec.decode(data) == pixels).all()
+    assert 0.95 < 8 * sum(map(len, unpack(data).streams)) / bits < 1.1
+    with pytest.raises(Unsupported, match="has quality"):
+        both[1].at(4).decode(data)
+
+
+def test_a_higher_quality_costs_more_and_is_better(both, photo):
+    sizes, errors = [], []
+    for quality in (0, 1.5, 2.25, 3.5, 5):
+        codec = both[1].at(quality)
+        data = codec.encode(photo)
+        sizes.append(len(data))
+        errors.append(np.square(codec.decode(data).astype(float) - photo).mean())
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("quality", [-0.1, 5.1, float("nan")])
+def test_qualities_that_are_not_there_are_refused(both, quality):
+    with pytest.raises(Unsupported, match="0 to 5"):
+        both[1].at(quality)
+
+
+def test_a_weight_file_holds_every_rate(both, photo, tmp_path):
+    frozen = both[1]
+    path = weight_files.path_of(frozen.model, "tiny", None, tmp_path)
+    weight_files.save(frozen, path)
+    assert weight_files.read(path).digest == frozen.digest
+    assert weight_files.available(frozen.model, tmp_path) == [0, 1, 2, 3, 4, 5]
+    codec = weight_files.load(frozen.model, 2.4, folder=tmp_path)
+    data = frozen.at(2.4).encode(photo)
+    assert codec.encode(photo) == data
+    found = weight_files.load_for(unpack(data), tmp_path)
+    assert found.quality == 2.4 and (found.decode(data) == codec.decode(data)).all()
+
+
+def test_priors_share_transforms_and_their_gains(crops, tmp_path):
+    whole = untrained("hyperprior", crops)
+    other = Gained(models.make("checkerboard", "tiny", 0.025), 0.025)
+    shared = {k: v for k, v in whole.state_dict().items() if gained.of_transforms(k.removeprefix("model."))}
+    other.load_state_dict(other.state_dict() | shared)
+    first, second = gained.freeze(whole, "tiny"), gained.freeze(other, "tiny")
+    weight_files.save(first, weight_files.path_of("hyperprior", "tiny", None, tmp_path))
+    holder = weight_files.holder_of_transforms(second, tmp_path)
+    assert holder == "hyperprior-tiny"
+    path = weight_files.path_of("checkerboard", "tiny", None, tmp_path)
+    weight_files.save(second, path, holder)
+    assert weight_files.read(path).digest == second.digest
+    with safe_open(path, framework="pt") as file:
+        assert not any(map(gained.of_transforms, file.keys()))
