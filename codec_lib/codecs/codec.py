@@ -10,7 +10,7 @@ From pixels to bytes and back:
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -125,22 +125,29 @@ class Codec:
             Unsupported: no such effort, no such coder here, or not for this model.
             BadData: the weights lead to numbers that are no symbols.
         """
-        check_effort(effort)
+        *_, data = self.efforts(image, coder, effort, progress)
+        return data
+
+    def efforts(
+        self, image: Image.Image | np.ndarray, coder: str, last: int, progress: bool = False
+    ) -> Iterator[bytes]:  # fmt: skip
+        """The files of efforts 0 to `last`, each when it is found; otherwise as `encode`."""
+        check_effort(last)
         pixels = images.as_array(image)
         latents = self._latents(pixels, progress)
 
-        def write(latents: Latents, progress: bool = False) -> bytes:
+        def write(latents: Latents) -> bytes:
             y, z = self._symbols_of_z(latents)
-            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress)
-
-        if effort == 0:
-            return write(latents, progress)
+            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress and last == 0)
 
         def candidate(latents: Latents) -> Candidate:
             data = write(latents)
             return Candidate(self.loss(data, pixels), data)
 
-        return search(self.network, self.lmbda, pixels, latents, candidate, effort, progress)
+        if last == 0:  # there is nothing to compare
+            yield write(latents)
+        else:
+            yield from search(self.network, self.lmbda, pixels, latents, candidate, last, progress)
 
     def loss(self, data: bytes, pixels: np.ndarray) -> float:
         """lmbda 255^2 MSE + bit/pixel of a picture's file, as it decodes: what training and search make small."""

@@ -17,7 +17,7 @@ Nothing is random, so the same picture gives the same file on the same machine w
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -95,8 +95,8 @@ def search(
     write: Callable[[Latents], Candidate],
     effort: int,
     progress: bool = False,
-) -> bytes:
-    """The best file found for a picture; a large one is searched tile by tile.
+) -> Iterator[bytes]:
+    """The best file of efforts 0, 1, .. one after the other; a large picture is searched tile by tile.
 
     Args:
         network: in evaluation mode, its weights frozen.
@@ -104,10 +104,11 @@ def search(
         pixels: the picture, uint8 (H, W, 3).
         start: what g_a and h_a make of it.
         write: makes the file of latents, decodes it and tells its loss; a stage counts only where that falls.
-        effort: 1 to 9.
+        effort: the last, 0 to 9.
         progress: show a bar.
     """
     latents, best = start, write(start)
+    yield best.data
     tiles = list(itertools.product(*(spans(n, OVERLAP, align=_CELL) for n in start.y.shape[1:])))
     total = sum(stages(effort)) * len(tiles)
     with tqdm(total=total, desc="search", unit="step", disable=not progress, leave=False) as bar:
@@ -118,7 +119,7 @@ def search(
             candidate = write(moved)
             if candidate.loss < best.loss:
                 best, latents = candidate, moved
-    return best.data
+            yield best.data
 
 
 def soft_round(u: Tensor, alpha: float) -> Tensor:

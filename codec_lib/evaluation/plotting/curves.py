@@ -179,6 +179,24 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
 
 
 @plt.rc_context(STYLE)
+def gains_over_time(rows: Rows) -> Figure:
+    """What a search wins over its time, effort by effort: loss, and BD-rate where it is known.
+
+    Args:
+        rows: of `effort.summary`.
+    """
+    columns = [c for c in ("loss [%]", "BD-rate [%]") if all(row[c] is not None for row in rows)]
+    figure, axes = plt.subplots(1, len(columns), figsize=(4.2 * len(columns) + 1.2, 3.4), squeeze=False)
+    for axis, column in zip(axes[0], columns, strict=True):
+        for i, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
+            seconds, values = _xy([row for row in rows if row["model"] == model], "seconds", column)
+            axis.plot(seconds, values, label=model, **own_style(model, i))
+        axis.set(xscale="log", xlabel="time a picture [s], all cores together", ylabel=f"{column} against effort 0")
+    name_lines(axes[0, -1])
+    return figure
+
+
+@plt.rc_context(STYLE)
 def histograms(
     panels: Sequence[Mapping[str, object]], x: str = "symbol", model: str = "table", bars: str = "symbols"
 ) -> Figure:
