@@ -21,6 +21,7 @@ class Entry:
         label: its name in figures. colour, marker: of its curves.
         description: a line for the command line.
         codec: the module of the codec that it is frozen into.
+        beside: what stands beside it in tables, if anything does: a model of the report's, and one of CompressAI's.
     """
 
     where: str
@@ -30,6 +31,7 @@ class Entry:
     marker: str
     description: str
     codec: str = "codec_lib.codecs.codec"
+    beside: tuple[str, str] | None = None
 
     def load(self) -> type:
         """The class itself."""
@@ -43,13 +45,17 @@ class Entry:
 
 PRIORS: dict[str, Entry] = {
     "factorized": Entry("codec_lib.networks.priors.factorized:FactorizedPrior", 1, "factorized prior", "#0072B2", "o",
-                        "one density a channel (Balle et al. 2017, 2018)"),
+                        "one density a channel (Balle et al. 2017, 2018)",
+                        beside=("factorized", "bmshj2018-factorized")),
     "hyperprior": Entry("codec_lib.networks.priors.hyperprior:ScaleHyperprior", 2, "hyperprior", "#D55E00", "s",
-                        "scales from side information (Balle et al. 2018)"),
+                        "scales from side information (Balle et al. 2018)",
+                        beside=("hyperprior", "bmshj2018-hyperprior")),
     "joint": Entry("codec_lib.networks.priors.joint:JointAutoregressive", 3, "joint", "#009E73", "D",
-                   "means and scales from side information and what is decoded (Minnen et al. 2018)"),
+                   "means and scales from side information and what is decoded (Minnen et al. 2018)",
+                   beside=("joint", "mbt2018")),
     "checkerboard": Entry("codec_lib.networks.priors.checkerboard:Checkerboard", 4, "checkerboard", "#CC79A7", "^",
-                          "the same in two passes (He et al. 2021)"),
+                          "the same in two passes (He et al. 2021)",
+                          beside=("joint", "mbt2018")),
     "space-channel": Entry("codec_lib.networks.priors.space_channel:SpaceChannel", 5, "space-channel", "#56B4E9", "v",
                            "slices of channels, each in two passes (Minnen and Singh 2020; He et al. 2022)"),
 }  # fmt: skip

@@ -13,12 +13,8 @@ from codec_lib.places import ROOT
 
 README, FIGURES = ROOT / "README.md", ROOT / "figures"
 CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL")
-REPORT = {name: "joint" if name == "checkerboard" else name for name in registry.PRIORS}
-"""Model -> which of the report's stands beside it: it has no curve of a checkerboard."""
-COMPRESSAI = {
-    "factorized": "bmshj2018-factorized", "hyperprior": "bmshj2018-hyperprior", "joint": "mbt2018",
-    "checkerboard": "mbt2018",
-}  # fmt: skip
+BESIDE = {name: entry.beside for name, entry in registry.PRIORS.items() if entry.beside}
+"""Model -> the report's and CompressAI's that stand beside it; the report has no curve of a checkerboard."""
 
 
 def results(figures: Path) -> str:
@@ -27,7 +23,7 @@ def results(figures: Path) -> str:
     rows = []
     for row in tables.read_csv(figures / "05_models_kodak.csv"):
         of_lmbda = losses[row["lmbda"]]
-        theirs = of_lmbda[f"{REPORT[row['model']]}, the report"]
+        theirs = of_lmbda[f"{BESIDE[row['model']][0]}, the report"] if row["model"] in BESIDE else None
         rows.append({"model": row["model"], "quality": row["quality"], "lmbda": row["lmbda"], "bpp": row["bpp"],
                      "PSNR [dB]": row["psnr"], "MS-SSIM": row["ms_ssim"], "loss": of_lmbda[row["model"]],
                      "loss of the report": theirs})  # fmt: skip
@@ -38,10 +34,10 @@ def bd_rates(figures: Path) -> str:
     """The four models against other codecs."""
     matrix = {row["against"]: row for row in tables.read_csv(figures / "05_bd_rate_kodak.csv")}
     rows = []
-    for model, report in REPORT.items():
+    for model, (report, compressai) in BESIDE.items():
         against = {name: name for name in CODECS} | {
             "the report": f"{report}, the report (published)",
-            "CompressAI": f"CompressAI {COMPRESSAI[model]} (MSE), published",
+            "CompressAI": f"CompressAI {compressai} (MSE), published",
         }
         rows.append({"BD-rate [%]": model} | {name: matrix[other][model] for name, other in against.items()})
     return tables.to_text(rows, digits=1)
