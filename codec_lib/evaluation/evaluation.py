@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from codec_lib import images, metrics
 from codec_lib.coding.container import unpack
 from codec_lib.files import read_bytes, write_bytes
+from codec_lib.rates import loss_at
 from codec_lib.weights.weight_files import AnyCodec
 
 COLUMNS = (
@@ -70,7 +71,7 @@ def _measure(codec: AnyCodec, pixels: np.ndarray, coder: str, folder: Path, effo
 
 def loss(row: Mapping[str, float]) -> float:
     """What training minimises, `bpp + lmbda 255^2 MSE`, of a row with `lmbda`, `bpp` and `psnr` [dB]."""
-    return row["bpp"] + row["lmbda"] * 255**2 * 10 ** (-row["psnr"] / 10)
+    return loss_at(row["lmbda"], row["bpp"], row["psnr"])
 
 
 def compare(codecs: Mapping[str, AnyCodec], paths: Iterable[Path]) -> list[dict]:

@@ -26,6 +26,8 @@ from codec_lib.evaluation import plotting
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
 from codec_lib.networks.priors.base import Group
 from codec_lib.networks.priors.conditional import Conditional, ExactConditional
+from codec_lib.rates import RATE_POINTS
+from codec_lib.weights import weight_files
 
 Choose = Callable[[Group, Tensor], Tensor]
 """A group and its means -> their symbols."""
@@ -81,17 +83,25 @@ class Latent(NamedTuple):
     y_hat: Tensor
 
 
+def qualities(model: str) -> list[float]:
+    """Where a slider may stand: the rate points that a model has weights for, with quarters between if it has all."""
+    whole = weight_files.available(model)
+    every = len(whole) == len(RATE_POINTS)
+    return [q / 4 for q in range(4 * whole[0], 4 * whole[-1] + 1)] if every else list(whole)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A picture, uint8 (H, W, 3), as a codec sees it; what is computed once is kept."""
 
     codec: Codec
     pixels: np.ndarray
+    effort: int = 0
 
     @cached_property
     def data(self) -> bytes:
         """The file."""
-        return self.codec.encode(self.pixels)
+        return self.codec.encode(self.pixels, effort=self.effort)
 
     @cached_property
     def decoded(self) -> np.ndarray:
@@ -100,10 +110,10 @@ class Scene:
 
     @cached_property
     def latent(self) -> "Latent":
-        """The walk of the encoder over y."""
-        y, z = self.codec.latents(self.pixels)
-        rows = y.flatten(1).T
-        return _walk(self.codec, z, *y.shape[1:], lambda group, mean: torch.round(rows[group] - mean))
+        """The walk over the y of the file."""
+        symbols = self.codec.read_symbols(unpack(self.data))
+        rows = torch.from_numpy(symbols["y"]).double().flatten(1).T
+        return _walk(self.codec, symbols.get("z"), *symbols["y"].shape[1:], lambda group, mean: rows[group])
 
     @cached_property
     def bits(self) -> np.ndarray:
@@ -144,7 +154,7 @@ def flipped(scene: Scene, which: str) -> Shown:
     """The picture before (`original`) or after (`decoded`) the file."""
     data, codec = scene.data, scene.codec
     rate = f"{len(data):,} bytes, {metrics.bpp(len(data), scene.pixels):.3f} bit/pixel"
-    caption = f"{which}; {codec.model}, quality {codec.quality}: {rate}, {scene.quality_of(scene.decoded)}"
+    caption = f"{which}; {codec.model}, quality {codec.quality:g}: {rate}, {scene.quality_of(scene.decoded)}"
     return Shown(scene.pixels if which == "original" else scene.decoded, caption)
 
 

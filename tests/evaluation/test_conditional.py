@@ -53,7 +53,7 @@ def test_sizes_end_at_the_file_and_tables_are_those_of_the_codec(codecs, photo, 
     codec = codecs[model]
     rows = conditional.sizes(codec, photo)
     assert rows[-1]["both"] == 8 * len(codec.encode(photo))
-    assert rows[0]["both"] == pytest.approx(codec.predict(photo)[1], rel=1e-6)
+    assert rows[0]["both"] == pytest.approx(codec.estimate(photo)[1], rel=1e-6)
     assert rows[1]["both"] < rows[2]["both"] < rows[-1]["both"], "tables, a stream, the file"
     seen = inspect(codec, photo)
     price = conditional.price_of_integers(codec, seen)
