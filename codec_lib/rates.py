@@ -19,6 +19,12 @@ def lmbda_of(quality: float) -> float:
     return RATE_POINTS[low] * ratio ** (quality - low)
 
 
+def position_of(lmbda: float) -> float:
+    """The inverse of `lmbda_of`; beyond the rate points it goes on as between the last two."""
+    low = next((k for k in range(len(RATE_POINTS) - 2) if lmbda < RATE_POINTS[k + 1]), len(RATE_POINTS) - 2)
+    return low + math.log(lmbda / RATE_POINTS[low]) / math.log(RATE_POINTS[low + 1] / RATE_POINTS[low])
+
+
 def quality_of(lmbda: float) -> int:
     """The rate point nearest to lmbda, from 1."""
     return 1 + min(range(len(LMBDAS)), key=lambda k: abs(math.log(LMBDAS[k] / lmbda)))

@@ -105,6 +105,21 @@ class Gained(nn.Module):
         super().__init__()
         self.model, self.gains = model, Gains(model, lmbda)
 
+    @property
+    def downscale(self) -> int:
+        """Pixels that a latent position covers, each way."""
+        return self.model.downscale
+
+    @property
+    def dimensions(self) -> tuple:
+        """As those of its model."""
+        return self.model.dimensions
+
+    def of_transforms(self) -> list[nn.Parameter]:
+        """The parameters that priors can share, gains and shifts among them."""
+        gains = self.gains
+        return [*self.model.of_transforms(), gains.gain, gains.inverse, *gains.shifts_a, *gains.shifts_s]
+
     def forward(self, x: Tensor, quality: Tensor) -> Prediction:
         """x (B, 3, H, W) in [0, 1], quality (B), 0 to 5; for training, as what is rounded differs with the rate."""
         rate = self.gains(quality)

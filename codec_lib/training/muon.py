@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    (self._kernel if p.dim() >= 2 else self._adam)(p, group)
+                    (self._kernel if p.dim() >= 2 and group.get("kernels", True) else self._adam)(p, group)
 
     def _kernel(self, p: Tensor, group: dict) -> None:
         velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))

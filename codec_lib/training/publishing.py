@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from codec_lib import __version__, datasets, registry
+from codec_lib.codecs import gained
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation, provenance
@@ -38,7 +39,10 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         The weight file's path and the card.
     """
     settings = run.settings
-    frozen = registry.entry(settings.model).load_codec().freeze(run.average, settings.preset, settings.lmbda)
+    if settings.lmbdas is None:
+        frozen = registry.entry(settings.model).load_codec().freeze(run.average, settings.preset, settings.lmbda)
+    else:
+        frozen = gained.freeze(run.average, settings.preset)
     path = weight_files.path_of(settings.model, settings.preset, frozen.quality, folder)
     card = {
         "name": path.stem,
@@ -55,11 +59,11 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         "processes": run.world,
         "versions": {"codec_lib": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "parameters": sum(p.numel() for p in frozen.network.parameters()),
+        "parameters": sum(p.numel() for p in run.average.parameters()),
         "digest": frozen.digest.hex(),
         "validation": run.rows[-1] if run.rows else None,
         "loss_curve": [{k: row[k] for k in ("step", "minutes", "val_loss")} for row in run.rows],
-        "kodak": _kodak(frozen, progress),
+        "kodak": _kodak(frozen, progress) if settings.lmbdas is None else None,
     }
     weight_files.save(frozen, path)
     write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())

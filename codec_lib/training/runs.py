@@ -14,6 +14,7 @@ from codec_lib.errors import BadData, Unsupported
 from codec_lib.files import write_bytes
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.autoencoders import Autoencoder
+from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training.muon import Muon
@@ -49,6 +50,7 @@ class Settings:
     smallest_scale: float = 0.5
     largest_scale: float = 1.0
     random_start: bool = False
+    lmbdas: tuple[float, float] | None = None
 
 
 def options(settings: Settings) -> list[str]:
@@ -58,13 +60,15 @@ def options(settings: Settings) -> list[str]:
         option = f"--{name.replace('_', '-')}"
         if value is True:
             given.append(option)
+        elif isinstance(value, tuple):
+            given += [option, *map(str, value)]
         elif value is not None and value is not False:
             given += [option, str(value)]
     return given
 
 
-def make_model(settings: Settings) -> Prior | Autoencoder:
-    """A fresh model, or an autoencoder, of the sizes that the settings tell.
+def make_model(settings: Settings) -> Prior | Gained | Autoencoder:
+    """A fresh model, of one rate or of a range, or an autoencoder, of the sizes that the settings tell.
 
     Raises:
         Unsupported: there is no such model or preset, or the bits of the quantiser do not fit it.
@@ -79,7 +83,9 @@ def make_model(settings: Settings) -> Prior | Autoencoder:
         raise Unsupported(f"The model {settings.model} always rounds straight through; leave the option out.")
     if settings.bits is not None:
         raise Unsupported(f"The model {settings.model} has no quantiser of {settings.bits} bits; leave --bits out.")
-    return models.make(settings.model, settings.preset, settings.lmbda)
+    if settings.lmbdas is None:
+        return models.make(settings.model, settings.preset, settings.lmbda)
+    return Gained(models.make(settings.model, settings.preset, settings.lmbdas[1]), settings.lmbda)
 
 
 class Run:
@@ -92,8 +98,8 @@ class Run:
         self.length_changed = False  # since the beginning: the learning rate fell otherwise than the settings say
         self.model = model.to(device)
         if settings.prior_only:
-            self.model.g_a.requires_grad_(False)
-            self.model.g_s.requires_grad_(False)
+            for parameter in self.model.of_transforms():
+                parameter.requires_grad_(False)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         if settings.optimiser not in OPTIMISERS:
             raise Unsupported(f"There is no optimiser '{settings.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
@@ -160,11 +166,13 @@ class Run:
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
-    """Densities learn ten times as fast: their few parameters see every symbol."""
-    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    """Densities learn ten times as fast: their few parameters see every symbol. Gains, no kernels, four times."""
+    learned = [(name.removeprefix("model."), p) for name, p in model.named_parameters() if p.requires_grad]
     density = [p for name, p in learned if name.startswith("density")]
-    rest = [p for name, p in learned if not name.startswith("density")]
-    return [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
+    gains = [p for name, p in learned if name.startswith("gains.")]
+    rest = [p for name, p in learned if not name.startswith(("density", "gains."))]
+    groups = [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
+    return groups + ([{"params": gains, "lr": 4 * lr, "peak": 4 * lr, "kernels": False}] if gains else [])
 
 
 def faster_dtype(device: torch.device) -> torch.dtype:

@@ -24,10 +24,11 @@ from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.networks.autoencoders import PRETRAINED
 from codec_lib.networks.models import Prediction
+from codec_lib.rates import RATE_POINTS
 from codec_lib.registry import AUTOENCODERS
-from codec_lib.training import initialisation
+from codec_lib.training import every_rate, initialisation
 from codec_lib.training.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
-from codec_lib.weights.weight_files import AnyCodec
+from codec_lib.weights.weight_files import Frozen, path_of
 
 LOG = "log.csv"
 SAVE_EVERY = 120  # seconds between checkpoints
@@ -80,6 +81,24 @@ def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) ->
         return max(progress / warm_up, 0.01)
     angle = math.pi * (progress - warm_up) / (1 - warm_up)
     return last + (1 - last) * (1 + math.cos(angle)) / 2
+
+
+def loss_of(model: nn.Module, settings: Settings) -> nn.Module:
+    """The loss of a run, a module whose `forward` takes a batch."""
+    if settings.lmbdas is not None:
+        return every_rate.EveryRateLoss(model, settings.lmbdas)
+    return Loss(model, settings.lmbda)
+
+
+def validate_run(model: nn.Module, x: Tensor, settings: Settings) -> dict[str, float]:
+    """`validate`, of a model for every rate as the mean over whole qualities, the loss by the usual one."""
+    if settings.lmbdas is None:
+        return validate(model, x, settings.lmbda)
+    points = every_rate.validated(settings.lmbdas)
+    each = [validate(model.at(round(1000 * q)), x, rates.lmbda_of(q)) for q in points]
+    for quality, figures in zip(points, each, strict=True):
+        figures["val_loss"] /= every_rate.usual_loss(quality)
+    return {name: sum(figures[name] for figures in each) / len(each) for name in each[0]}
 
 
 @torch.no_grad()
@@ -144,8 +163,8 @@ def train(
     settings: Settings,
     out: Path,
     resume: bool = False,
-    source: AnyCodec | None = None,
-    transforms: AnyCodec | None = None,
+    source: Frozen | None = None,
+    transforms: Frozen | None = None,
     progress: bool = True,
     validations: int = 20,
     watch: Watch | None = None,
@@ -205,7 +224,7 @@ def _agree_on_precision(run: Run) -> None:
         run.dtype = agreed[0]
 
 
-def _check(settings: Settings, model: nn.Module, source: AnyCodec | None) -> None:
+def _check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
     """Refuse, before any work, settings that make no sense."""
     given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
     if len(given) != 1 or not 0 < given[0] < math.inf:
@@ -213,6 +232,12 @@ def _check(settings: Settings, model: nn.Module, source: AnyCodec | None) -> Non
     wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
     if wrong:
         raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
+    if settings.lmbdas is not None:
+        low, high = settings.lmbdas
+        if not RATE_POINTS[0] <= low < high <= RATE_POINTS[-1]:
+            raise Unsupported(
+                f"A range of lmbda must rise, from {RATE_POINTS[0]} at least to {RATE_POINTS[-1]} at most."
+            )
     if not 0 <= settings.last_lr <= 1:
         raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
     if not 0 <= settings.average < 1:
@@ -239,11 +264,11 @@ def _make_folder(out: Path) -> None:
         raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
 
 
-def _name(source: AnyCodec) -> str:
-    return f"{source.model}-{source.preset}-q{source.quality} {source.digest[:8].hex()}"
+def _name(source: Frozen) -> str:
+    return f"{path_of(source.model, source.preset, source.quality).stem} {source.digest[:8].hex()}"
 
 
-def _check_origins(run: Run, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
+def _check_origins(run: Run, source: Frozen | None, transforms: Frozen | None) -> None:
     """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
     pretrained = run.started_from == PRETRAINED
     for option, had, given in (
@@ -254,7 +279,7 @@ def _check_origins(run: Run, source: AnyCodec | None, transforms: AnyCodec | Non
             raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
 
 
-def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, transforms: AnyCodec | None) -> None:
+def _start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transforms: Frozen | None) -> None:
     settings = run.settings
     if source is not None:
         run.started_from = _name(source)
@@ -263,10 +288,13 @@ def _start(run: Run, crops: datasets.RandomCrops, source: AnyCodec | None, trans
     else:
         sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
         sample = sample.to(run.device).float() / 255
-        if source is not None:
-            initialisation.carry_over(run.model, source.network, settings.lmbda, source.lmbda, sample)
+        model = run.model if settings.lmbdas is None else run.model.model
+        if source is not None and source.quality is None:
+            every_rate.carry_over(run.model, source.gained, sample)
+        elif source is not None:
+            initialisation.carry_over(model, source.network, settings.lmbda, source.lmbda, sample)
         elif not settings.random_start:
-            initialisation.initialise(run.model, sample, settings.lmbda)
+            initialisation.initialise(model, sample, settings.lmbda)
         if transforms is not None:
             run.transforms_from = _name(transforms)
             initialisation.take_transforms(run.model, transforms.network)
@@ -341,7 +369,7 @@ class _Log:
 
     def _validate(self, figures: dict[str, float]) -> None:
         run = self.run
-        figures |= validate(run.average, self.fixed, run.settings.lmbda)
+        figures |= validate_run(run.average, self.fixed, run.settings)
         run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
         tables.write_csv(self.out / LOG, run.rows)
         if self.watch:
@@ -377,10 +405,10 @@ def _loop(run: Run, crops: datasets.RandomCrops, length: Length, log: _Log, prog
 
 def _wrapped(run: Run) -> nn.Module:
     """The loss of a run's model, compiled and distributed if that is wanted."""
-    loss_of: nn.Module = Loss(run.model, run.settings.lmbda)
+    losses = loss_of(run.model, run.settings)
     if run.settings.compile:
-        loss_of = torch.compile(loss_of)
-    return DistributedDataParallel(loss_of) if run.world > 1 else loss_of
+        losses = torch.compile(losses)
+    return DistributedDataParallel(losses) if run.world > 1 else losses
 
 
 def _step(run: Run, loss_of: nn.Module, batches: Iterator[Tensor], done: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -64,6 +64,10 @@ class Prior(nn.Module):
         self.size = size
         self.g_a, self.g_s = make_transforms(size)
 
+    def of_transforms(self) -> list[nn.Parameter]:
+        """The parameters that priors can share."""
+        return [*self.g_a.parameters(), *self.g_s.parameters()]
+
     @property
     def dimensions(self) -> tuple:
         """What the transforms of two models must agree in, so that one can have those of the other."""

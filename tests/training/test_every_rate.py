@@ -1,0 +1,67 @@
+"""Training for a range of lmbda: every crop has a rate, and what comes out is a codec of any quality."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from codec_lib.errors import Unsupported
+from codec_lib.rates import RATE_POINTS, lmbda_of, position_of
+from codec_lib.training import every_rate, training
+from codec_lib.training.publishing import release
+from codec_lib.training.runs import Settings
+from codec_lib.weights import weight_files
+
+SETTINGS = Settings(
+    "hyperprior", 0.018, lmbdas=(0.0035, 0.093), preset="tiny", steps=3, batch_size=2, crop=64, optimiser="muon",
+    precision="float32",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiles, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    settings = dataclasses.replace(SETTINGS, dataset=str(tiles))
+    run = training.train(settings, out, progress=False, validations=1)
+    return run, *release(run, out, progress=False)
+
+
+@pytest.mark.parametrize("quality", [0, 0.3, 1, 2.5, 4.999, 5])
+def test_position_is_the_inverse_of_lmbda(quality):
+    assert position_of(lmbda_of(quality)) == pytest.approx(quality, abs=1e-9)
+
+
+def test_low_rates_have_a_larger_share():
+    torch.manual_seed(0)
+    loss = every_rate.EveryRateLoss(torch.nn.Identity(), (RATE_POINTS[0], RATE_POINTS[-1]))
+    drawn = torch.stack([loss.qualities(8) for _ in range(500)])
+    assert drawn.min() >= 0 and drawn.max() <= 5
+    assert 2.0 < drawn.mean() < 2.3  # 5 / (1 + 1.3)
+    assert (drawn.diff(dim=1) > 0).all(), "each crop of a batch from its own part of the range"
+
+
+def test_a_run_leaves_a_codec_of_every_quality(trained, photo):
+    run, path, card = trained
+    assert path.name == "hyperprior-tiny.safetensors"
+    assert card["lmbdas"] == (0.0035, 0.093) and card["digest"] == weight_files.read(path).digest.hex()
+    assert all(table.grad is not None for table in run.model.gains.parameters())
+    sizes = [len(weight_files.load("hyperprior", q, folder=path.parent).encode(photo)) for q in (0, 2.4, 5)]
+    assert sizes == sorted(sizes)
+    assert {"val_loss", "val_bpp", "val_psnr"} <= run.rows[-1].keys()
+
+
+def test_another_prior_begins_on_its_transforms_and_leaves_them_alone(trained, tiles, tmp_path):
+    _, path, _ = trained
+    settings = dataclasses.replace(SETTINGS, model="space-channel", dataset=str(tiles), prior_only=True)
+    run = training.train(settings, tmp_path, source=weight_files.read(path), progress=False, validations=1)
+    before = weight_files.read(path).gained
+    assert torch.equal(run.model.model.g_a.mixes[0].linear.weight, before.model.g_a.mixes[0].linear.weight)
+    assert torch.equal(run.model.gains.gain, before.gains.gain)
+    assert not torch.equal(run.model.gains.spread, before.gains.spread)
+
+
+@pytest.mark.parametrize("lmbdas", [(0.02, 0.01), (0.001, 0.01), (0.01, 0.2)])
+def test_ranges_that_make_no_sense_are_refused(lmbdas, tiles, tmp_path):
+    settings = dataclasses.replace(SETTINGS, lmbdas=lmbdas, dataset=str(tiles))
+    with pytest.raises(Unsupported, match="range of lmbda"):
+        training.train(settings, tmp_path, progress=False)
