@@ -100,9 +100,12 @@ class Conditional(Prior):
             return y_hat, {"z": self.bits_z(z_hat), "y": bits_y}
 
     def relaxed(self, y: Tensor, z: Tensor, soft: Soft) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The context sees y itself, which a search brings near to y_hat."""
+        """The context sees what would be decoded, were the means those that y itself leads to."""
         z_hat = soft(z)
-        mean, log2_scale = self.predict_all(self.side_information(z_hat, y), y)
+        psi = self.side_information(z_hat, y)
+        with torch.no_grad():
+            mean, _ = self.predict_all(psi, y)
+        mean, log2_scale = self.predict_all(psi, soft(y - mean) + mean)
         symbol = soft(y - mean)
         bits_y = gaussian_bits(symbol, log2_scale).sum()
         return symbol + mean, bits_y + self.bits_z(z_hat).sum(), [z_hat, symbol]
