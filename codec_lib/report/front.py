@@ -104,23 +104,26 @@ def _sets(rows: list[Row], dataset: str) -> list[str]:
 
 
 def models(folder: Path, dataset: str) -> str:
-    """The table of the models in Markdown: rates and PSNR at their first and last rate point, BD-rates, times."""
+    """The models in Markdown: rates and PSNR at their first and last rate point, BD-rates, and what each one knows."""
     matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
     measured, rows = _read(folder, f"05_models_{dataset}"), []
-    for name, entry in registry.PRIORS.items():
+    for name in registry.PRIORS:
         own = [row for row in measured if row["model"] == name]
         if not own:
             continue
         first, last = (min(own, key=lambda r: r["bpp"]), max(own, key=lambda r: r["bpp"]))
         rows.append(
-            {"model": name, "prior": entry.description}
+            {"model": name}
             | {"bpp": f"{first['bpp']:.2f} – {last['bpp']:.2f}"}
             | {"PSNR [dB]": f"{first['psnr']:.1f} – {last['psnr']:.1f}"}
             | {f"against {codec} [%]": matrix[codec].get(name) for codec in AGAINST if codec in matrix}
             | {"decode [s]": first["time(dec)"]}
         )  # fmt: skip
     digits = {f"against {codec} [%]": 0 for codec in AGAINST} | {"decode [s]": 2}
-    return tables.to_text(rows, digits=digits) if rows else ""
+    if not rows:
+        return ""
+    known = "\n".join(f"- **{row['model']}**: {registry.PRIORS[row['model']].description}" for row in rows)
+    return f"{tables.to_text(rows, digits=digits)}\n\n{known}"
 
 
 def markdown(
