@@ -21,26 +21,37 @@ def exit_status(command: Callable[[], object]) -> int:
     try:
         status = command()
         sys.stdout.flush()
-    except CodecError as error:
-        say(str(error))
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        ours = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
-        if not ours:  # torch raises RuntimeError
-            raise
-        say("There is not enough memory for this.")
-        return 2
     except BrokenPipeError:  # the reader of our output has gone
         _settle_stdout()
         return 0
-    except OSError as error:
-        say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
-        _settle_stdout()
-        return 2
     except KeyboardInterrupt as error:
         say(f"Interrupted. {error}".rstrip())
         return 130
+    except Exception as error:
+        sentence = refusal(error)
+        if sentence is None:
+            raise
+        say(sentence)
+        if isinstance(error, OSError):
+            _settle_stdout()
+        return 2
     return status or 0
+
+
+def refusal(error: Exception) -> str | None:
+    """What to say of an error that is no mistake of ours, in one sentence; None of one that is."""
+    match error:
+        case CodecError():
+            return str(error)
+        case OSError():
+            return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."
+        case ModuleNotFoundError() if error.name and not error.name.startswith("codec_lib"):
+            return f"This needs the package {error.name}; it comes with: pip install 'codecbook[train]'."
+        case RuntimeError() if "allocate memory" in str(error) or "out of memory" in str(error):  # as torch has it
+            return "There is not enough memory for this."
+        case MemoryError():
+            return "There is not enough memory for this."
+    return None
 
 
 def say(message: str) -> None:

@@ -127,7 +127,7 @@ def _reduced(path: Path) -> Path:
     copy = _cache() / "photographs" / f"{path.stem}.png"
     if not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        images.write_png(copy, reduce(images.read_image(path)[0]))
+        images.write_picture(copy, reduce(images.read_image(path)[0]))
     return copy
 
 

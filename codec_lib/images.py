@@ -6,14 +6,15 @@ A picture is a uint8 array (H, W, 3), RGB; a tensor is float32 (1, 3, H, W) in [
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from codec_lib import limits
-from codec_lib.errors import BadImage, CodecError, TooLarge
+from codec_lib import colour, limits
+from codec_lib.errors import BadImage, CodecError, TooLarge, Unsupported
 from codec_lib.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -22,77 +23,154 @@ if TYPE_CHECKING:
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 """Of the pictures that are looked for in a folder."""
 
+FORMATS = {
+    ".png": ("PNG", {}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".ppm": ("PPM", {}),
+}
+"""Suffixes of the lossless formats in which decoded pictures are written, and Pillow's name and options for each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was read.
+
+    Attributes:
+        pixels: uint8 (H, W, 3). notes: a phrase for each thing that was changed.
+        exif: a TIFF structure; icc: the profile that explains the pixels, sRGB if there is none.
+    """
+
+    pixels: np.ndarray
+    notes: list[str]
+    exif: bytes = b""
+    icc: bytes = b""
+
+
+def read_picture(source: str | Path | BinaryIO, keep: bool = False) -> Picture:
+    """A picture file, as `to_rgb` gives it, or with its metadata.
+
+    Args:
+        source: its path, or an open file.
+        keep: return EXIF too, and leave RGB samples as they are if a colour profile explains them.
+
+    Raises:
+        BadImage: missing, not a picture, or damaged.
+        TooLarge: more pixels than `limits` allows.
+    """
+    name = source if isinstance(source, str | Path) else "The input"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's hints on odd files and large pictures
+            with Image.open(source) as image:
+                limits.check_size(image.height, image.width)
+                return _read(image, keep)
+    except Image.DecompressionBombError:
+        raise TooLarge(f"{name} has more than the {limits.max_pixels() / 10**6:.3g} megapixels allowed.") from None
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"{name} is not a picture that Pillow can read.") from None
+    except OSError as error:
+        raise BadImage(f"Cannot read {name}: {error.strerror or error}.") from error
+    except (CodecError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes make Pillow's decoders raise whatever they trip over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"{name} is damaged: {reason}.") from error
+
+
+def read_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
+    """A picture file as `to_rgb` gives it; raises as `read_picture` does."""
+    picture = read_picture(path)
+    return picture.pixels, picture.notes
+
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
-    """Any Pillow picture as (H, W, 3) uint8, and a sentence for each thing that was changed.
+    """Any Pillow picture as sRGB, (H, W, 3) uint8, and a phrase for each thing that was changed.
 
-    EXIF rotation is applied; transparency is composited onto white; 16-bit and floating samples
-    are scaled to 8 bits; grey, palette and CMYK are converted by Pillow. Frames after the first
-    are dropped.
+    EXIF rotation is applied; a colour profile is followed; transparency is composited onto white; 16-bit and floating
+    samples are scaled to 8 bits; grey, palette and CMYK are converted by Pillow. Frames after the first are dropped.
     """
+    picture = _read(image, keep=False)
+    return picture.pixels, picture.notes
+
+
+def _read(image: Image.Image, keep: bool) -> Picture:
     notes = []
     if getattr(image, "n_frames", 1) > 1:
         notes.append(f"only the first of {image.n_frames} frames is used")
     if image.getexif().get(0x0112, 1) in range(2, 9):
         image = ImageOps.exif_transpose(image)
         notes.append("rotated as its EXIF says")
+    exif, icc = (image.info.get(name) or b"" for name in ("exif", "icc_profile"))
     if image.mode.startswith(("I", "F")):
-        samples = np.asarray(image).astype(np.float64)
-        if image.mode == "F":
-            low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 1.0)
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise BadImage("The picture holds samples that are not finite numbers.")
-            if low >= 0 and high <= 1:
-                low, high = 0.0, 1.0
-            elif low >= 0 and high <= 255:
-                low, high = 0.0, 255.0
-        else:
-            low, high = 0.0, 65535.0
-        transparent = samples == image.info.get("transparency", np.nan)  # one grey level of a 16-bit PNG
-        samples = np.where(transparent, high, samples)
-        samples = (samples - low) * (255 / max(high - low, 1e-12))
-        image = Image.fromarray(np.clip(np.round(samples), 0, 255).astype(np.uint8))
-        notes.append("samples scaled to 8 bits")
-        if transparent.any():
-            notes.append("transparency composited onto white")
+        image, scaled = _to_8_bits(image)
+        notes += scaled
+    kept = keep and bool(icc) and image.mode in ("RGB", "RGBA", "RGBa", "P", "PA") and colour.is_of_rgb(icc)
+    if icc and not kept:
+        image, converted = colour.to_srgb(image, icc)
+        notes += [converted] if converted else []
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
         notes.append("transparency composited onto white")
-    return np.asarray(image.convert("RGB")).copy(), notes
+    pixels = np.asarray(image.convert("RGB")).copy()
+    if not keep:
+        return Picture(pixels, notes)
+    return Picture(pixels, notes, exif.removeprefix(b"Exif\0\0"), icc if kept else b"")
 
 
-def read_image(path: str | Path) -> tuple[np.ndarray, list[str]]:
-    """A picture file as `to_rgb` gives it.
+def _to_8_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """A grey picture of wider samples, and notes."""
+    samples = np.asarray(image).astype(np.float64)
+    low, high = 0.0, 65535.0
+    if image.mode == "F":
+        low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 1.0)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise BadImage("The picture holds samples that are not finite numbers.")
+        if low >= 0 and high <= 1:
+            low, high = 0.0, 1.0
+        elif low >= 0 and high <= 255:
+            low, high = 0.0, 255.0
+    transparent = samples == image.info.get("transparency", np.nan)  # one grey level of a 16-bit PNG
+    samples = np.where(transparent, high, samples)
+    samples = (samples - low) * (255 / max(high - low, 1e-12))
+    notes = ["samples scaled to 8 bits"] + ["transparency composited onto white"] * bool(transparent.any())
+    return Image.fromarray(np.clip(np.round(samples), 0, 255).astype(np.uint8)), notes
+
+
+def write_picture(path: str | Path, pixels: np.ndarray, exif: bytes = b"", icc: bytes = b"") -> None:
+    """(H, W, 3) uint8 to a file in the lossless format of its suffix; nothing is left behind on failure.
 
     Raises:
-        BadImage: missing, not a picture, or damaged.
-        TooLarge: more pixels than `limits` allows.
+        Unsupported: another suffix, or the format cannot hold so large a picture.
+        BadData: the file cannot be written.
     """
+    suffix = check_suffix(path)
+    replace_atomically(path, lambda file: save(file, pixels, suffix, exif, icc))
+
+
+def check_suffix(path: str | Path) -> str:
+    """The suffix of a picture file to be written, in small letters.
+
+    Raises:
+        Unsupported: none of `FORMATS`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise Unsupported(f"Cannot write {path}: decoded pictures are written as {', '.join(FORMATS)}.")
+    return suffix
+
+
+def save(file: BinaryIO, pixels: np.ndarray, suffix: str = ".png", exif: bytes = b"", icc: bytes = b"") -> None:
+    """(H, W, 3) uint8 into an open file; raises as `write_picture` does."""
+    name, options = FORMATS[suffix]
+    metadata = {"exif": exif, "icc_profile": icc} if name != "PPM" else {}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's hints on odd files and large pictures
-            with Image.open(path) as image:
-                limits.check_size(image.height, image.width)
-                return to_rgb(image)
-    except Image.DecompressionBombError:
-        raise TooLarge(f"{path} has more than the {limits.max_pixels() / 10**6:.3g} megapixels allowed.") from None
-    except Image.UnidentifiedImageError:
-        raise BadImage(f"{path} is not a picture that Pillow can read.") from None
-    except OSError as error:
-        raise BadImage(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (CodecError, MemoryError):
-        raise
-    except Exception as error:  # damaged bytes make Pillow's decoders raise whatever they trip over
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"{path} is damaged: {reason}.") from error
-
-
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """(H, W, 3) uint8 to a PNG file, whatever the suffix; nothing is left behind on failure."""
-    image = Image.fromarray(pixels)
-    replace_atomically(path, lambda file: image.save(file, format="PNG"))
+        Image.fromarray(pixels).save(file, format=name, **options, **{k: v for k, v in metadata.items() if v})
+    except ValueError as error:  # WebP has at most 16,383 pixels a side
+        raise Unsupported(f"A picture of {pixels.shape[1]}x{pixels.shape[0]} is too large for {name}.") from error
 
 
 def as_array(image: Image.Image | np.ndarray) -> np.ndarray:

@@ -411,21 +411,21 @@ def test_a_png_that_says_it_has_no_pixels(tmp_path):
 # --- writing ----------------------------------------------------------------------------------
 
 
-def test_write_png_is_lossless_and_png_whatever_the_suffix(tmp_path, photo):
+def test_write_picture_is_lossless_and_png_whatever_the_suffix(tmp_path, photo):
     for name in ("a.png", "b.jpg", "c"):
-        images.write_png(tmp_path / name, photo)
+        images.write_picture(tmp_path / name, photo)
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         assert np.array_equal(images.read_image(tmp_path / name)[0], photo)
 
 
-def test_write_png_of_one_pixel(tmp_path):
-    images.write_png(tmp_path / "a.png", np.array([[[1, 2, 3]]], dtype=np.uint8))
+def test_write_picture_of_one_pixel(tmp_path):
+    images.write_picture(tmp_path / "a.png", np.array([[[1, 2, 3]]], dtype=np.uint8))
     assert images.read_image(tmp_path / "a.png")[0].tolist() == [[[1, 2, 3]]]
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 @pytest.mark.parametrize("existing", [None, b"old"])
-def test_write_png_on_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, photo, broken, existing):
+def test_write_picture_on_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, photo, broken, existing):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -435,36 +435,36 @@ def test_write_png_on_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, p
     with monkeypatch.context() as patch:
         patch.setattr(files.os, broken, fail)
         with pytest.raises(BadData, match="No space left") as caught:
-            images.write_png(path, photo)
+            images.write_picture(path, photo)
     assert_is_a_sentence(str(caught.value))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({"a.png": existing} if existing else {})
 
 
-def test_write_png_whose_encoder_fails_leaves_nothing_behind(tmp_path, monkeypatch, photo):
+def test_write_picture_whose_encoder_fails_leaves_nothing_behind(tmp_path, monkeypatch, photo):
     def save(self, file, format):
         file.write(b"\x89PNG")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(BadData, match="No space left"):
-        images.write_png(tmp_path / "a.png", photo)
+        images.write_picture(tmp_path / "a.png", photo)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not HAS_FULL_DEVICE, reason="this system has no /dev/full")
-def test_write_png_to_a_full_device(tmp_path, photo):
+def test_write_picture_to_a_full_device(tmp_path, photo):
     link = tmp_path / "full.png"  # so that a wrong move, by root, replaces the link and not the device
     link.symlink_to("/dev/full")
     with pytest.raises(BadData) as caught:
-        images.write_png(link, photo)
+        images.write_picture(link, photo)
     assert_is_a_sentence(str(caught.value))
     assert link.is_symlink()
 
 
-def test_write_png_to_a_missing_folder_or_a_folder(tmp_path, photo):
+def test_write_picture_to_a_missing_folder_or_a_folder(tmp_path, photo):
     for path in (tmp_path / "absent" / "a.png", tmp_path):
         with pytest.raises(BadData, match="folder") as caught:
-            images.write_png(path, photo)
+            images.write_picture(path, photo)
         assert_is_a_sentence(str(caught.value))
     assert list(tmp_path.iterdir()) == []
 

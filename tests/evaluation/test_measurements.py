@@ -17,7 +17,7 @@ TIMED = {"time(enc)", "time(dec)"}
 def pictures(tmp_path_factory, photo):
     folder = tmp_path_factory.mktemp("pictures")
     for k in range(2):
-        images.write_png(folder / f"p{k}.png", photo[: 64 + 16 * k, :80])
+        images.write_picture(folder / f"p{k}.png", photo[: 64 + 16 * k, :80])
     return str(folder)
 
 

@@ -76,13 +76,13 @@ def csv_of(folder: Path, name: str, stream: str) -> Path:
 def main() -> None:
     """The weights of the models that are named, then of all models everything that follows from the weights."""
     pixels = images.read_image(datasets.find("embedded")[0])[0][45:128, 175:276]
-    images.write_png(HERE / "photo.png", pixels)
+    images.write_picture(HERE / "photo.png", pixels)
     for model in registry.PRIORS:
         folder = folder_of(model)
         if model in sys.argv[1:]:
             make_weights(model)
         frozen = weight_files.read(folder / "tiny.safetensors")
-        images.write_png(folder / "photo-decoded.png", frozen.estimate(pixels)[0])
+        images.write_picture(folder / "photo-decoded.png", frozen.estimate(pixels)[0])
         photo = frozen.analyse(pixels)
         for name, symbols in {"photo": photo, "outliers": with_outliers(frozen, photo)}.items():
             for stream, values in symbols.items():

@@ -1,0 +1,80 @@
+"""`.cbk` files as pictures."""
+
+import argparse
+import functools
+import io
+import threading
+from pathlib import Path
+
+from codec_lib import images
+from codec_lib.coding import container
+from codec_lib.commands import options
+from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
+from codec_lib.errors import Unsupported
+from codec_lib.registry import AUTOENCODERS
+
+HELP = "Turn .cbk files back into pictures."
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    p.add_argument(
+        "paths", nargs="+", metavar="IN.cbk... [OUT.png]",
+        help="files that 'encode' wrote, or a folder of them, and the picture to write: "
+        f"{', '.join(images.FORMATS)}; '-' is standard input or output; without an output a PNG lies beside each file",
+    )  # fmt: skip
+    p.add_argument("--out", type=Path, metavar="DIR", help="write the pictures into this folder")
+    p.add_argument("--force", action="store_true", help="replace files that exist")
+    p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="files at a time")
+    p.add_argument("--state", type=Path, metavar="FILE.json", help="the Huffman table, where encode wrote one")
+    options.add_weights(p)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode them all."""
+    *first, last = args.paths
+    named = args.out is None and first and (is_output(last) or not last.endswith(".cbk"))
+    names, target = (first, last) if named else (args.paths, None)
+    jobs = plan(names, target, args.out, ".png", {".cbk"}, args.force)
+    for job in jobs:
+        _suffix(job.target)
+        if args.state:
+            check_output(job.target, args.state)
+    return over(jobs, functools.partial(_decode, _Codecs(args.weights), args.state), args.jobs)
+
+
+def _suffix(target: Path) -> str:
+    """What tells the format: PNG where the output has no name of its own."""
+    return ".png" if is_output(str(target)) else images.check_suffix(target)
+
+
+class _Codecs:
+    """The codecs of files, each loaded once."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.loaded, self.lock = folder, {}, threading.Lock()
+
+    def __call__(self, header: container.Header):
+        from codec_lib.weights import weight_files
+
+        key = header.model, header.quality, header.weights
+        with self.lock:
+            if key not in self.loaded:
+                self.loaded[key] = weight_files.load_for(header, self.folder)
+            return self.loaded[key]
+
+
+def _decode(codecs: _Codecs, state: Path | None, job: Job) -> Done:
+    data = read(job.source, container.read)
+    file = container.unpack(data)
+    if state and (file.model not in AUTOENCODERS or file.coder != "huffman-file"):
+        raise Unsupported(f"{job.source} needs no --state: all that decodes it is inside.")
+    codec = codecs(file)
+    pixels = codec.decode(data, state) if state else codec.decode(data)
+    chunks = dict(file.chunks)
+    picture = io.BytesIO()
+    images.save(
+        picture, pixels, _suffix(job.target), chunks.get(container.EXIF, b""), chunks.get(container.ICC, b"")
+    )
+    write(job.target, picture.getvalue())
+    return Done(f"{pixels.shape[1]}x{pixels.shape[0]}")

@@ -1,0 +1,123 @@
+"""Pictures as `.cbk` files."""
+
+import argparse
+import functools
+import io
+from pathlib import Path
+
+from codec_lib import images
+from codec_lib.commands import options
+from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
+from codec_lib.coding.container import EXIF, ICC, MAX_CHUNKS
+from codec_lib.errors import BadData, TooLarge, Unsupported
+
+HELP = "Write pictures (anything Pillow opens) as .cbk files."
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    p.add_argument(
+        "paths", nargs="+", metavar="IN... [OUT.cbk]",
+        help="pictures, or a folder of them, and the file to write; '-' is standard input or output; without an "
+        "output each file lies beside its picture",
+    )  # fmt: skip
+    p.add_argument("--out", type=Path, metavar="DIR", help="write the files into this folder")
+    p.add_argument("--force", action="store_true", help="replace files that exist")
+    p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="pictures at a time")
+    rate = p.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality", type=options.quality, metavar="Q", help="1 (smallest file) to 4 (best picture) (default: 2)"
+    )
+    rate.add_argument(
+        "--bits", type=int, metavar="B",
+        help="of an autoencoder's quantiser: 1, 2, 4 or 10 (default: 2, or what there are weights for)",
+    )  # fmt: skip
+    rate.add_argument("--bpp", type=options.positive, metavar="B", help="at most so many bits a pixel, and nearly them")
+    rate.add_argument(
+        "--size", type=options.file_size, metavar="N", help="at most so many bytes, and nearly them: 60000, 60k, 1.5M"
+    )
+    rate.add_argument("--psnr", type=options.positive, metavar="P", help="the smallest file of at least so many dB")
+    p.add_argument(
+        "--metadata", choices=("strip", "keep"), default="strip",
+        help="strip EXIF and turn colours into sRGB, or keep EXIF, its place and date included, and the colour profile",
+    )  # fmt: skip
+    p.add_argument(
+        "--state", type=Path, metavar="FILE.json", help="write the table of --lossless huffman here, not into the file"
+    )
+    options.add_model(p)
+    options.add_weights(p)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode them all."""
+    options.check_family(args)
+    names, target = _split(args)
+    jobs = plan(names, target, args.out, ".cbk", images.SUFFIXES, args.force)
+    if args.state:
+        _check_state(args, jobs)
+    return over(jobs, functools.partial(_encode, _Writer(args)), args.jobs)
+
+
+def _split(args: argparse.Namespace) -> tuple[list[str], str | None]:
+    """The inputs, and the output if it is named."""
+    *first, last = args.paths
+    if args.out is not None or not first:
+        return args.paths, None
+    if last.endswith(".cbk") or is_output(last):
+        return first, last
+    if len(first) == 1 and not Path(last).exists() and Path(last).suffix.lower() not in images.SUFFIXES:
+        raise BadData(f"The output {last} must have a name that ends in .cbk.")
+    return args.paths, None
+
+
+def _check_state(args: argparse.Namespace, jobs: list[Job]) -> None:
+    if args.lossless != "huffman":
+        raise Unsupported("Only the table of --lossless huffman can be kept in a file of its own by --state.")
+    if len(jobs) > 1:
+        raise Unsupported("The table of --state is that of one file, and there are several.")
+    check_output(args.state, *(path for path in (jobs[0].source, jobs[0].target) if path != STANDARD), force=args.force)
+    if jobs[0].target != STANDARD and args.state.resolve() == jobs[0].target.resolve():
+        raise BadData(f"The table and the file cannot both be {jobs[0].target}.")
+
+
+def _encode(writer: "_Writer", job: Job) -> Done:
+    source = io.BytesIO(read(STANDARD)) if job.source == STANDARD else job.source
+    picture = images.read_picture(source, writer.keep)
+    data = writer(picture)
+    write(job.target, data)
+    height, width = picture.pixels.shape[:2]
+    line = f"{width}x{height}, {len(data):,} bytes, {8 * len(data) / (width * height):.3f} bpp"
+    return Done(line, picture.notes)
+
+
+class _Writer:
+    """Picture -> file, by the options of the command."""
+
+    def __init__(self, args: argparse.Namespace):
+        from codec_lib.weights.targets import FixedRates
+
+        self.args, self.keep = args, args.metadata == "keep"
+        self.rates = FixedRates(args.model, args.preset, args.weights)
+        self.quality = self.rates.chosen(1000 * args.bits if args.bits is not None else args.quality)
+        coder = args.lossless or args.coder
+        self.options = {"coder": coder} if coder else {}
+        if args.state:
+            self.options = {"coder": "huffman-file", "state": args.state}
+
+    def __call__(self, picture: images.Picture) -> bytes:
+        from codec_lib.weights import targets
+
+        args, pixels = self.args, picture.pixels
+        on = self.rates.on(pixels, chunks=_chunks(picture), **self.options)
+        if args.psnr is not None:
+            return targets.smallest_reaching(on, args.psnr)
+        size = args.size if args.bpp is None else int(args.bpp * pixels.shape[0] * pixels.shape[1] / 8)
+        return on.encode(self.quality) if size is None else targets.largest_within(on, size)
+
+
+def _chunks(picture: images.Picture) -> tuple[tuple[str, bytes], ...]:
+    """The metadata as the file carries it."""
+    chunks = tuple((name, data) for name, data in ((EXIF, picture.exif), (ICC, picture.icc)) if data)
+    if sum(len(data) for _, data in chunks) > MAX_CHUNKS:
+        raise TooLarge(f"The picture has more than {MAX_CHUNKS // 2**20} MiB of metadata; use --metadata strip.")
+    return chunks

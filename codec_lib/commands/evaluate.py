@@ -1,0 +1,46 @@
+"""Measurements of weights on a set of pictures."""
+
+import argparse
+from pathlib import Path
+
+from codec_lib.commands import options
+from codec_lib.commands.files import check_output
+
+HELP = "Measure rate, distortion and time, from files on disk."
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    p.add_argument(
+        "--quality", type=options.quality, nargs="+", metavar="Q", help="rate points (default: all there are)"
+    )
+    p.add_argument(
+        "--bits", type=int, nargs="+", metavar="B", help="of an autoencoder's quantiser (default: all there are)"
+    )
+    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, or a folder of pictures")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    options.add_model(p)
+    options.add_weights(p)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table."""
+    options.check_family(args)
+    from codec_lib import datasets, tables
+    from codec_lib.evaluation import evaluation
+    from codec_lib.weights.targets import FixedRates
+
+    rates = FixedRates(args.model, args.preset, args.weights)
+    named = [1000 * bits for bits in args.bits] if args.bits else args.quality
+    points = [rates.chosen(point) for point in named or rates.qualities or [None]]
+    if args.csv:
+        check_output(args.csv)
+    loaded = [rates.codec(point) for point in points]
+    paths = datasets.open_pictures(args.dataset)
+    rows = [
+        evaluation.summary(evaluation.evaluate(c, paths, args.lossless or args.coder, not args.quiet)) for c in loaded
+    ]
+    if args.csv:
+        tables.write_csv(args.csv, rows)
+    print(tables.to_text(rows, digits={"lmbda": 4, "B": 0, "num_pixels": 0, "bits": 0, "psnr": 2, "ms_ssim": 4}))

@@ -1,0 +1,196 @@
+"""Which files a command reads and writes, and going over them: one, or many."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codec_lib.command_line import refusal, say
+from codec_lib.errors import BadData
+from codec_lib.files import read_bytes, write_bytes
+
+STANDARD = Path("-")
+"""Standard input where something is read, standard output where something is written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and the one to write from it; either may be `STANDARD`."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is said of a job that succeeded: a line on stdout, unless the file went there, and notes on stderr."""
+
+    line: str
+    notes: list[str] = field(default_factory=list)
+
+
+def is_output(name: str) -> bool:
+    """Whether a name at the end can only mean where to write: a dash or a device."""
+    return name == "-" or name.startswith("/dev/")
+
+
+def plan(
+    names: list[str], target: str | None, out: Path | None, suffix: str, suffixes: Iterable[str], force: bool
+) -> list[Job]:
+    """The files to read and to write; everything that can be refused before any work is.
+
+    Args:
+        names: files, folders, or `-`.
+        target: the one file to write, if it was named.
+        out: the folder to write into, which may not exist yet; else beside the inputs.
+        suffix: of the files written. suffixes: of the files taken from a folder.
+        force: replace what is there.
+
+    Raises:
+        BadData: an output cannot be written, would replace something, or is not told.
+    """
+    sources = [pair for name in names for pair in _sources(name, out, set(suffixes))]
+    if target is not None and len(sources) > 1:
+        raise BadData(f"Several files cannot all become {target}; name a folder with --out DIR.")
+    jobs = [Job(source, _target(source, below, target, out, suffix)) for source, below in sources]
+    if out is not None:
+        _check_folder(out)
+    for job in jobs:
+        check_output(job.target, job.source, force=force, made=out is not None)
+    first: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target != STANDARD and first.setdefault(job.target, job.source) != job.source:
+            raise BadData(f"{first[job.target]} and {job.source} would both become {job.target}.")
+    return jobs
+
+
+def _sources(name: str, out: Path | None, suffixes: set[str]) -> list[tuple[Path, Path]]:
+    """The files that a name means, each with its path below --out."""
+    path = STANDARD if name in ("-", "/dev/stdin") else Path(name)
+    if path == STANDARD or not path.is_dir():
+        return [(path, Path(path.name))]
+    if out is None:
+        raise BadData(f"{path} is a folder; name another for the results with --out DIR.")
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise BadData(f"The folder {path} holds no files that end in {', '.join(sorted(suffixes))}.")
+    return [(p, p.relative_to(path)) for p in found]
+
+
+def _target(source: Path, below: Path, target: str | None, out: Path | None, suffix: str) -> Path:
+    if target is not None:
+        return STANDARD if target in ("-", "/dev/stdout") else Path(target)
+    if source == STANDARD and out is None:
+        return STANDARD
+    if source == STANDARD:
+        raise BadData("Standard input has no name; name the output instead of --out.")
+    return source.with_suffix(suffix) if out is None else out / below.with_suffix(suffix)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder for results that neither exists nor can be made."""
+    if out.exists() and not out.is_dir():
+        raise BadData(f"Cannot write into {out}: it is no folder.")
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(there, os.W_OK):
+        raise BadData(f"Cannot write into the folder {there}.")
+
+
+def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = False) -> None:
+    """Refuse, before any work, an output that cannot be written, or would replace an input or anything unforced.
+
+    Args:
+        path: file to write. inputs: files that it must not be.
+        force: replace what is there. made: its folder will be.
+    """
+    if path == STANDARD:
+        return
+    if not made and not path.parent.is_dir():
+        raise BadData(f"The output folder {path.parent} does not exist.")
+    if path.is_dir():
+        raise BadData(f"Cannot write {path}: it is a folder.")
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        raise BadData(f"Cannot write into the folder {path.parent}.")
+    for source in inputs:
+        if source.exists() and path.exists() and path.samefile(source):
+            raise BadData(f"The output {path} is the input itself.")
+    if path.is_file() and not force:
+        raise BadData(f"{path} exists; --force replaces it.")
+
+
+def read(source: Path, how: Callable = lambda file: file.read()) -> bytes:
+    """The bytes of a file or of standard input, or what `how` takes of them."""
+    return how(sys.stdin.buffer) if source == STANDARD else read_bytes(source, how)
+
+
+def write(target: Path, data: bytes) -> None:
+    """Bytes into a file, whose folder is made, or to standard output."""
+    if target == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, data)
+
+
+def over(jobs: list[Job], work: Callable[[Job], Done], at_once: int = 1) -> int:
+    """Do all jobs and say how each went; the exit status.
+
+    A single job that fails raises. Of many, those that can be done are, with a bar if someone watches, and the status
+    is 1 if any failed.
+
+    Args:
+        work: does a job, in several threads if `at_once` is above 1.
+    """
+    if len(jobs) == 1:
+        _report(jobs[0], work(jobs[0]))
+        return 0
+    from tqdm import tqdm
+
+    failed = 0
+
+    def attempt(job: Job) -> Done | str:
+        try:
+            return work(job)
+        except Exception as error:
+            sentence = refusal(error)
+            if sentence is None:
+                raise
+            return sentence
+
+    with (
+        ThreadPoolExecutor(at_once, initializer=_share_cores, initargs=(at_once,)) as pool,
+        tqdm(total=len(jobs), unit="file", disable=None) as bar,
+    ):
+        try:
+            for job, result in zip(jobs, pool.map(attempt, jobs), strict=True):
+                with tqdm.external_write_mode():
+                    if isinstance(result, str):
+                        failed += 1
+                        say(result if str(job.source) in result else f"{job.source}: {result}")
+                    else:
+                        _report(job, result)
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failed:
+        say(f"{failed} of {len(jobs)} files failed.")
+    return 1 if failed else 0
+
+
+def _share_cores(at_once: int) -> None:
+    """Called in each thread: together they use as many cores as one would."""
+    if at_once > 1:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+
+
+def _report(job: Job, done: Done) -> None:
+    for note in done.notes:
+        say(f"{'standard input' if job.source == STANDARD else job.source}: {note}.")
+    if job.target != STANDARD:
+        print(f"{job.target}: {done.line}")

@@ -1,0 +1,77 @@
+"""Options that several commands have, and what is refused of them before torch is imported."""
+
+import argparse
+from pathlib import Path
+
+from codec_lib.errors import Unsupported
+from codec_lib.places import WEIGHTS
+from codec_lib.registry import AUTOENCODERS, DEFAULT_MODEL, PRIORS, entry
+
+CODERS = ("constriction", "torchac")
+LOSSLESS = ("adaptive", "huffman")
+"""These two repeat what stands in modules that take long to import; --help should not."""
+
+ALL_MODELS = f"one of {', '.join(PRIORS)}, or an autoencoder: {', '.join(AUTOENCODERS)}"
+
+
+def add_weights(p: argparse.ArgumentParser) -> None:
+    """--weights."""
+    p.add_argument("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weight files")
+
+
+def add_model(p: argparse.ArgumentParser) -> None:
+    """--model, and how it is coded."""
+    p.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help=ALL_MODELS)
+    p.add_argument(
+        "--preset", metavar="NAME", help="sizes of the networks; without it the largest there are weights for"
+    )
+    p.add_argument("--coder", choices=CODERS, help="entropy coder (default: constriction)")
+    p.add_argument("--lossless", choices=LOSSLESS, help="lossless coder of an autoencoder (default: adaptive)")
+
+
+def check_family(args: argparse.Namespace) -> None:
+    """Refuse options that are those of the other family of models.
+
+    Raises:
+        Unsupported: with the option to be used instead.
+    """
+    entry(args.model)  # refuses what does not exist
+    own, foreign = ("quality", "coder"), ("bits", "lossless")
+    if args.model in AUTOENCODERS:
+        own, foreign = foreign, own
+    for name, instead in zip(foreign, own, strict=True):
+        if getattr(args, name) is not None:
+            raise Unsupported(f"The model {args.model} has no --{name}; use --{instead}.")
+
+
+def quality(text: str) -> int:
+    """A quality as it is typed, 2.4, in thousandths."""
+    thousandths = round(1000 * float(text))
+    if abs(1000 * float(text) - thousandths) > 1e-6:
+        raise argparse.ArgumentTypeError(f"'{text}' has more than three decimals")
+    return thousandths
+
+
+def file_size(text: str) -> int:
+    """A file's size as it is typed, 60000, 60k or 0.5M, in bytes."""
+    unit = {"k": 1000, "m": 1000**2}.get(text[-1:].lower(), 1)
+    number = float(text if unit == 1 else text[:-1]) * unit
+    if not 0 < number < 2**63:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size of a file")
+    return int(number)
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    return number
+
+
+def count(text: str) -> int:
+    """1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    return number

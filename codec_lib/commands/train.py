@@ -1,0 +1,142 @@
+"""Training: a run, and the weights that come of it."""
+
+import argparse
+from pathlib import Path
+
+from codec_lib.commands import options
+from codec_lib.errors import Unsupported
+from codec_lib.registry import AUTOENCODERS
+
+HELP = "Train a model; under torchrun on several devices."
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    for add in (_add_subject, _add_length, _add_crops, _add_optimisation, _add_start):
+        add(p)
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_subject(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", required=True, metavar="NAME", help=options.ALL_MODELS)
+    p.add_argument(
+        "--lmbda",
+        type=float,
+        help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4; "
+        "needless for autoencoders but ae-vae and ae-vector",
+    )
+    p.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
+    )
+    p.add_argument("--bits", type=int, metavar="B", help="of an autoencoder's quantiser: 1, 2, 4 or 10")
+    p.add_argument(
+        "--straight-through", action="store_true", help="round an autoencoder's latent in training, instead of noise"
+    )
+    p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
+
+
+def _add_length(p: argparse.ArgumentParser) -> None:
+    length = p.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
+    length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
+    length.add_argument("--steps", type=int, metavar="S", help="train this many steps")
+
+
+def _add_crops(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train, more or embedded")
+    p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
+    p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
+    p.add_argument(
+        "--smallest-scale", type=float, default=0.5, metavar="S", help="least factor of the pictures before cropping"
+    )
+    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="greatest factor of them")
+    p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
+
+
+def _add_optimisation(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
+    p.add_argument(
+        "--last-lr", type=float, default=0.01, metavar="SHARE", help="learning rate at the end, as a share of --lr"
+    )
+    p.add_argument(
+        "--average", type=float, default=0.998, metavar="D", help="decay of the weights' average; 0: none is taken"
+    )
+    p.add_argument("--optimiser", choices=("adam", "muon"), default="adam", help="muon: faster at equal steps")
+    p.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
+    )
+    p.add_argument("--compile", action="store_true", help="use torch.compile")
+
+
+def _add_start(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
+    )
+    p.add_argument(
+        "--transforms",
+        type=Path,
+        metavar="FILE",
+        help="take g_a and g_s from these weights, and the prior from --start",
+    )
+    p.add_argument(
+        "--random-start",
+        action="store_true",
+        help="begin at random, not as a classical transform coder (ae-resnet18: not from pretrained weights)",
+    )
+    p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, then write the weights and their card."""
+    from codec_lib.training import training
+    from codec_lib.training.publishing import release
+    from codec_lib.training.runs import Settings
+
+    if args.steps is None and args.epochs is None and args.minutes is None:
+        args.minutes = 30.0
+    if args.lmbda is None:
+        if args.model not in AUTOENCODERS or args.model in ("ae-vae", "ae-vector"):
+            raise Unsupported(f"The model {args.model} cannot be trained without --lmbda; 0.013 is quality 2.")
+        args.lmbda = 0.013  # a mere factor of the loss, where the rate is fixed
+    names = Settings.__dataclass_fields__
+    settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
+    origins, cards = _origins(args, settings)
+    run = training.train(
+        settings, args.out, args.resume, origins.get("start"), origins.get("transforms"), progress=not args.quiet
+    )
+    if run.rank == 0:
+        path, card = release(run, args.out, progress=not args.quiet, source_cards=cards)
+        measured = card["kodak"] or {}
+        kodak = f"; Kodak {measured['bpp']:.3f} bpp, {measured['psnr']:.2f} dB" if measured else ""
+        print(f"{path}: {card['steps']:,} steps, {card['minutes']} minutes{kodak}")
+
+
+def _origins(args: argparse.Namespace, settings):
+    """The codecs of --transforms and --start by option, and their cards."""
+    from codec_lib.training.publishing import read_card_of
+    from codec_lib.training.runs import make_model
+    from codec_lib.weights import weight_files
+
+    origins, cards = {}, []
+    for option in ("transforms", "start"):
+        file = getattr(args, option)
+        if file is None:
+            continue
+        origins[option] = weight_files.read(file)
+        if origins[option].network.dimensions != make_model(settings).dimensions:
+            raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
+        if file.with_suffix(".json").is_file():
+            cards.append(read_card_of(file))
+    transforms = origins.get("transforms")
+    if transforms is None:
+        return origins, cards
+    if args.start is None or args.model in AUTOENCODERS:
+        raise Unsupported("--transforms needs --start, whose prior goes with them; autoencoders have none.")
+    if origins["start"].model != args.model:
+        raise Unsupported(f"--transforms needs a --start that holds the prior of a {args.model} model.")
+    if transforms.lmbda != settings.lmbda:
+        raise Unsupported(
+            f"The transforms of {args.transforms} are for lmbda {transforms.lmbda}, not {settings.lmbda}."
+        )
+    return origins, cards
