@@ -10,6 +10,9 @@ from types import ModuleType
 
 from codec_lib.errors import Unsupported
 
+DEFAULT_MODEL = "hyperprior"
+"""Of the command line and of Pillow's plugin."""
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import datasets, images, rates, registry
-from codec_lib.__main__ import main
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
+from codec_lib.commands.parser import main
 from codec_lib.errors import BadData
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.priors.base import Prior

@@ -17,18 +17,20 @@ import torch
 from commands import assert_refused, python, snapshot
 from PIL import Image
 
-from codec_lib import __main__ as command_line
 from codec_lib import datasets, files, images
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
+from codec_lib.commands import options, parser
 from codec_lib.networks import models
 from codec_lib.places import ROOT
 from codec_lib.training import initialisation
 from codec_lib.weights import weight_files
 
-COMMANDS = ("encode", "decode", "info", "train", "evaluate", "data")
+COMMANDS = ("encode", "decode", "info", "models", "train", "evaluate", "data")
 TABLE = "lmbda,num_pixels,bits,bpp,psnr,time(enc),time(dec),ms_ssim,bpp_estimated"
+
+FINE = ["--model", "factorized", "--quality", 4]
 
 
 @pytest.fixture
@@ -49,19 +51,30 @@ def place(tmp_path, photo, tiny_codecs) -> Path:
     (tmp_path / "folder").mkdir()
     (tmp_path / "pictures").mkdir()
     Image.fromarray(photo).save(tmp_path / "pictures" / "photo.png")
-    (tmp_path / "old").write_bytes(b"what was here before")
+    for name in ("old", "old.cbk", "old.png"):
+        (tmp_path / name).write_bytes(b"what was here before")
     return tmp_path
 
 
 # --- round trips ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("coder", command_line.CODERS)
+@pytest.mark.parametrize("coder", options.CODERS)
 @pytest.mark.parametrize("quality", [1, 4])
 def test_encode_info_decode(run, place, weights, tiny_codecs, photo, coder, quality):
     file, png = place / "out.cbk", place / "out.png"
     status, out, err = run(
-        "encode", place / "photo.png", file, "--quality", quality, "--coder", coder, "--weights", weights
+        "encode",
+        place / "photo.png",
+        file,
+        "--model",
+        "factorized",
+        "--quality",
+        quality,
+        "--coder",
+        coder,
+        "--weights",
+        weights,
     )
     size = file.stat().st_size
     assert (status, err) == (0, "")
@@ -109,7 +122,7 @@ def test_every_model_encodes_and_decodes(run, place, weights, pair, photo):
 
 def test_processes_of_their_own(place, weights, tiny_codecs, photo):
     name = os.fsdecode(b"\xff.cbk")  # a file's name may be no text
-    encoded = python("encode", "photo.png", name, "--weights", weights, cwd=place)
+    encoded = python("encode", "photo.png", name, "--model", "factorized", "--weights", weights, cwd=place)
     assert (encoded.returncode, encoded.stderr) == (0, "")
     assert encoded.stdout.startswith(r"\udcff.cbk: 112x96, ")
     decoded = python("decode", name, "out.png", "--weights", weights, cwd=place)
@@ -121,15 +134,15 @@ def test_processes_of_their_own(place, weights, tiny_codecs, photo):
 
 
 def test_the_default_quality_is_2(run, place, weights):
-    assert run("encode", place / "photo.png", place / "out.cbk", "--weights", weights)[0] == 0
+    assert run(*ENCODE.replace("old", "out").format(d=place, w=weights).split())[0] == 0
     assert unpack((place / "out.cbk").read_bytes()).quality == 2000
 
 
 def test_an_older_output_is_replaced(run, place, weights):
-    assert run("encode", place / "photo.png", place / "old", "--weights", weights)[0] == 0
-    assert unpack((place / "old").read_bytes()).width == 112
-    assert run("decode", place / "photo.cbk", place / "old", "--weights", weights)[0] == 0
-    assert images.read_image(place / "old")[0].shape == (96, 112, 3)
+    assert run(*ENCODE.format(d=place, w=weights).split())[0] == 0
+    assert unpack((place / "old.cbk").read_bytes()).width == 112
+    assert run("decode", place / "photo.cbk", place / "old.png", "--force", "--weights", weights)[0] == 0
+    assert images.read_image(place / "old.png")[0].shape == (96, 112, 3)
 
 
 def make_picture(kind: str, photo: np.ndarray) -> tuple[Image.Image, str, dict]:
@@ -168,7 +181,9 @@ def test_every_kind_of_picture_comes_out_rgb_at_its_size(run, tmp_path, weights,
     picture, suffix, options = make_picture(kind, photo)
     source = tmp_path / f"in.{suffix}"
     picture.save(source, **options)
-    status, _, err = run("encode", source, tmp_path / "a.cbk", "--quality", 4, "--weights", weights)
+    status, _, err = run(
+        "encode", source, tmp_path / "a.cbk", "--model", "factorized", "--quality", 4, "--weights", weights
+    )
     assert status == 0
     lines = err.splitlines()
     assert len(lines) == len(notes)
@@ -185,47 +200,46 @@ def test_every_kind_of_picture_comes_out_rgb_at_its_size(run, tmp_path, weights,
 
 # --- what is refused ------------------------------------------------------------------------
 
-ENCODE = "encode {d}/photo.png {d}/old --weights {w}"
-DECODE = "decode {d}/photo.cbk {d}/old --weights {w}"
+ENCODE = "encode {d}/photo.png {d}/old.cbk --force --weights {w} --model factorized"
+DECODE = "decode {d}/photo.cbk {d}/old.png --force --weights {w}"
 BAD = {
     "no arguments": ("", "COMMAND"),
-    "unknown command": ("compress {d}/photo.png {d}/old", "compress"),
+    "unknown command": ("compress {d}/photo.png {d}/old.cbk", "compress"),
     "unknown option": (ENCODE + " --fast", "--fast"),
-    "one argument too few": ("encode {d}/photo.png", "OUT.cbk"),
-    "missing input": ("encode {d}/absent.png {d}/old --weights {w}", "No such file"),
-    "input is a folder": ("encode {d}/folder {d}/old --weights {w}", "Is a directory"),
-    "text for a picture": ("encode {d}/text.png {d}/old --weights {w}", "not a picture"),
-    "empty picture": ("encode {d}/empty {d}/old --weights {w}", "not a picture"),
-    "cut picture": ("encode {d}/cut.png {d}/old --weights {w}", "cut.png"),
-    "file for a picture": ("encode {d}/photo.cbk {d}/old --weights {w}", "not a picture"),
+    "missing input": ("encode {d}/absent.png {d}/old.cbk --force --weights {w}", "No such file"),
+    "input is a folder": ("encode {d}/folder {d}/old.cbk --force --weights {w}", "--out DIR"),
+    "text for a picture": ("encode {d}/text.png {d}/old.cbk --force --weights {w}", "not a picture"),
+    "empty picture": ("encode {d}/empty {d}/old.cbk --force --weights {w}", "not a picture"),
+    "cut picture": ("encode {d}/cut.png {d}/old.cbk --force --weights {w}", "cut.png"),
+    "file for a picture": ("encode {d}/photo.cbk {d}/old.cbk --force --weights {w}", "not a picture"),
     "unknown model": (ENCODE + " --model jpeg", "'jpeg'; choose from factorized"),
     "quality 9": (ENCODE + " --quality 9", "quality 9; choose from 1 to 4"),
     "quality 0": (ENCODE + " --quality 0", "quality 0"),
     "quality -1": (ENCODE + " --quality -1", "quality -1"),
     "quality x": (ENCODE + " --quality x", "'x'"),
-    "quality 1.5": (ENCODE + " --quality 1.5", "'1.5'"),
+    "quality 1.5": (ENCODE + " --quality 1.5", "no quality 1.5"),
     "unknown coder": (ENCODE + " --coder zip", "'zip'"),
     "torchac for the joint model": (ENCODE + " --model joint --quality 3 --coder torchac", "use --coder constriction"),
     "quality without weights": (ENCODE + " --model hyperprior --quality 4", "no weights for hyperprior at quality 4"),
     "unknown preset": (ENCODE + " --preset huge", "'huge'"),
     "preset without weights": (ENCODE + " --preset paper", "preset paper"),
-    "no folder of weights": ("encode {d}/photo.png {d}/old --weights {d}/absent", "no weights"),
-    "no weights in the folder": ("encode {d}/photo.png {d}/old --weights {d}/folder", "no weights"),
-    "output folder absent": ("encode {d}/photo.png {d}/absent/out --weights {w}", "output folder"),
-    "output is a folder": ("encode {d}/photo.png {d}/folder --weights {w}", "it is a folder"),
-    "output is the input": ("encode {d}/photo.png {d}/../{n}/photo.png --weights {w}", "the input itself"),
-    "output below a file": ("encode {d}/photo.png {d}/old/out --weights {w}", "does not exist"),
-    "decode: output folder absent": ("decode {d}/photo.cbk {d}/absent/out --weights {w}", "output folder"),
+    "no folder of weights": ("encode {d}/photo.png {d}/old.cbk --force --weights {d}/absent", "no weights"),
+    "no weights in the folder": ("encode {d}/photo.png {d}/old.cbk --force --weights {d}/folder", "no weights"),
+    "output folder absent": ("encode {d}/photo.png {d}/absent/out.cbk --weights {w}", "output folder"),
+    "output is a folder": ("encode {d}/photo.png {d}/folder --weights {w}", "--out DIR"),
+    "output is the input": ("encode {d}/photo.cbk {d}/../{n}/photo.cbk --force", "the input itself"),
+    "output below a file": ("encode {d}/photo.png {d}/old/out.cbk --weights {w}", "does not exist"),
+    "decode: output folder absent": ("decode {d}/photo.cbk {d}/absent/out.png --weights {w}", "output folder"),
     "decode: output is a folder": ("decode {d}/photo.cbk {d}/folder --weights {w}", "it is a folder"),
-    "decode: output is the input": ("decode {d}/photo.cbk {d}/photo.cbk --weights {w}", "the input itself"),
-    "decode: missing input": ("decode {d}/absent {d}/old --weights {w}", "No such file"),
-    "decode: input is a folder": ("decode {d}/folder {d}/old --weights {w}", "Is a directory"),
-    "decode: a picture": ("decode {d}/photo.png {d}/old --weights {w}", "not a .cbk file"),
-    "decode: an empty file": ("decode {d}/empty {d}/old --weights {w}", "not a .cbk file"),
-    "decode: a flipped bit": ("decode {d}/flipped.cbk {d}/old --weights {w}", "damaged"),
-    "decode: a byte too many": ("decode {d}/long.cbk {d}/old --weights {w}", "more than its header says"),
-    "decode: other weights": ("decode {d}/other_weights.cbk {d}/old --weights {w}", "not in"),
-    "decode: no weights": ("decode {d}/photo.cbk {d}/old --weights {d}/absent", "no weights"),
+    "decode: the same twice": ("decode {d}/photo.cbk {d}/photo.cbk --weights {w}", "both become"),
+    "decode: missing input": ("decode {d}/absent {d}/old.png --force --weights {w}", "No such file"),
+    "decode: input is a folder": ("decode {d}/folder {d}/old.png --force --weights {w}", "--out DIR"),
+    "decode: a picture": ("decode {d}/photo.png {d}/old.png --force --weights {w}", "not a .cbk file"),
+    "decode: an empty file": ("decode {d}/empty {d}/old.png --force --weights {w}", "not a .cbk file"),
+    "decode: a flipped bit": ("decode {d}/flipped.cbk {d}/old.png --force --weights {w}", "damaged"),
+    "decode: a byte too many": ("decode {d}/long.cbk {d}/old.png --force --weights {w}", "more than its header says"),
+    "decode: other weights": ("decode {d}/other_weights.cbk {d}/old.png --force --weights {w}", "not in"),
+    "decode: no weights": ("decode {d}/photo.cbk {d}/old.png --force --weights {d}/absent", "no weights"),
     "info: missing input": ("info {d}/absent", "No such file"),
     "info: a picture": ("info {d}/photo.png", "not a .cbk file"),
     "info: a flipped bit": ("info {d}/flipped.cbk --json", "damaged"),
@@ -304,12 +318,12 @@ def test_a_file_cut_anywhere(run, place, weights):
 def test_bad_input_to_a_picture_that_needs_a_note_costs_one_line_too(run, place, photo):
     picture, suffix, _ = make_picture("alpha", photo)
     picture.save(place / f"alpha.{suffix}")
-    assert_refused(run("encode", place / "alpha.png", place / "old", "--weights", place / "folder"), "no weights")
+    assert_refused(run("encode", place / "alpha.png", place / "new.cbk", "--weights", place / "folder"), "no weights")
 
 
 def test_a_line_break_in_a_name_does_not_break_the_sentence(run, place, weights):
-    assert_refused(run("encode", place / "two\nlines.png", place / "old", "--weights", weights), "two lines.png")
-    assert_refused(run("encode", place / "photo.png", place / "old", "two\nlines"), "two lines")
+    assert_refused(run("encode", place / "two\nlines.png", place / "new.cbk", "--weights", weights), "two lines.png")
+    assert_refused(run("encode", place / "photo.png", "--two\nlines"), "two lines")
 
 
 @pytest.mark.parametrize("command", [ENCODE, DECODE])
@@ -320,14 +334,14 @@ def test_a_full_disk_while_writing(run, place, weights, monkeypatch, command, ou
 
     monkeypatch.setattr(files.os, "fsync", full)
     before = snapshot(place)
-    words = command.replace("{d}/old", "{d}/" + output).format(d=place, w=weights).split()
+    words = command.replace("{d}/old.", "{d}/" + output + ".").format(d=place, w=weights).split()
     assert_refused(run(*words), "No space left")
     assert snapshot(place) == before
 
 
 @pytest.mark.parametrize("command", [ENCODE, DECODE])
 def test_a_full_device(run, place, weights, command):
-    words = command.replace("{d}/old", "/dev/full").format(d=place, w=weights).split()
+    words = re.sub(r"{d}/old\S*", "/dev/full", command).format(d=place, w=weights).split()
     assert_refused(run(*words), "Cannot write /dev/full")
 
 
@@ -363,7 +377,7 @@ def test_what_the_system_refuses(run, place, monkeypatch, error, status, said):
 
     monkeypatch.setattr(files, "read_bytes", refuse)
     before = snapshot(place)
-    answer = run("decode", place / "photo.cbk", place / "old")
+    answer = run("decode", place / "photo.cbk", place / "new.png")
     assert answer[:2] == (status, "")
     assert answer[2].startswith(f"codec_lib: {said}")
     assert answer[2].count("\n") == 1
@@ -383,7 +397,7 @@ def test_a_bug_is_not_hidden(run, place, monkeypatch):
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    subcommands = next(a for a in command_line.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    subcommands = next(a for a in parser.parser()._actions if isinstance(a, argparse._SubParsersAction))
     return dict(subcommands.choices)
 
 
@@ -408,15 +422,15 @@ def test_help_names_every_option_and_default(run, name, monkeypatch):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys; from codec_lib import __main__ as m; m.parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from codec_lib.commands.parser import parser; parser().format_help(); "
+    code += "sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
 def test_what_help_knows_without_importing_is_right():
-    assert tuple(range_coding.CODERS) == command_line.CODERS
-    assert autoencoder_codec.CODERS[:2] == command_line.LOSSLESS
-    assert weight_files.WEIGHTS == command_line.WEIGHTS
+    assert tuple(range_coding.CODERS) == options.CODERS
+    assert autoencoder_codec.CODERS[:2] == options.LOSSLESS
 
 
 # --- train, evaluate, data ------------------------------------------------------------------
@@ -451,7 +465,7 @@ def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypa
     assert (tmp_path / "second" / "factorized-tiny-q2.safetensors").is_file()
 
     picture = pictures / "0.png"
-    assert run("encode", picture, tmp_path / "a.cbk", "--quality", 1, "--weights", out)[0] == 0
+    assert run("encode", picture, tmp_path / "a.cbk", "--model", "factorized", "--quality", 1, "--weights", out)[0] == 0
     assert run("decode", tmp_path / "a.cbk", tmp_path / "a.png", "--weights", out)[0] == 0
     assert images.read_image(tmp_path / "a.png")[0].shape == images.read_image(picture)[0].shape
 
@@ -574,7 +588,7 @@ def test_control_c_saves_and_says_so(pictures, tmp_path):
 def test_evaluate(run, pictures, tmp_path, weights, tiny_codecs):
     table = tmp_path / "table.csv"
     options = ["--dataset", pictures, "--weights", weights, "--quiet"]
-    status, out, err = run("evaluate", "--quality", 1, 3, *options, "--csv", table)
+    status, out, err = run("evaluate", "--model", "factorized", "--quality", 1, 3, *options, "--csv", table)
     assert (status, err) == (0, "")
     header, *lines = table.read_text().splitlines()
     assert header == TABLE
@@ -608,7 +622,18 @@ def test_evaluate_every_model(run, pictures, tmp_path, weights, pair):
 
 
 def test_evaluate_measures_all_four_rates_by_default(run, pictures, weights):
-    status, out, _ = run("evaluate", "--dataset", pictures, "--weights", weights, "--quiet", "--coder", "torchac")
+    status, out, _ = run(
+        "evaluate",
+        "--model",
+        "factorized",
+        "--dataset",
+        pictures,
+        "--weights",
+        weights,
+        "--quiet",
+        "--coder",
+        "torchac",
+    )
     assert status == 0
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["0.0067", "0.0130", "0.0250", "0.0483"]
 

@@ -13,8 +13,8 @@ from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import datasets, files, images, tables
-from codec_lib.__main__ import LOSSLESS
 from codec_lib.coding.container import Container, pack, unpack
+from codec_lib.commands.options import LOSSLESS
 from codec_lib.networks.autoencoders import ResNet18
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training.runs import Settings, make_model
@@ -31,7 +31,8 @@ def place(tmp_path, photo, ae_codecs, tiny_codec) -> Path:
     (tmp_path / "model.cbk").write_bytes(tiny_codec.encode(photo))
     (tmp_path / "cut.json").write_bytes((tmp_path / "table.json").read_bytes()[:200])
     strided.encode(255 - photo[:30], "huffman-file", tmp_path / "other.json")
-    (tmp_path / "old").write_bytes(b"what was here before")
+    for name in ("old", "old.cbk", "old.png"):
+        (tmp_path / name).write_bytes(b"what was here before")
     (tmp_path / "folder").mkdir()
     return tmp_path
 
@@ -60,9 +61,8 @@ def test_encode_info_decode(run, place, ae_weights, ae_codec, photo, lossless):
     np.testing.assert_array_equal(images.read_image(png)[0], ae_codec.estimate(photo)[0])
 
 
-def test_the_default_is_adaptive_coding_of_2_bits(run, place, ae_codecs, ae_weights, photo):
+def test_the_default_is_adaptive_coding(run, place, ae_codecs, ae_weights, photo):
     encode = ["encode", place / "photo.png", place / "out.cbk", "--model", "ae-strided", "--weights", ae_weights]
-    assert_refused(run(*encode), "no weights for ae-strided with 2 bits")
     assert run(*encode, "--bits", 4)[0] == 0
     assert (place / "out.cbk").read_bytes() == ae_codecs["ae-strided"].encode(photo, "adaptive")
 
@@ -91,18 +91,19 @@ def test_every_autoencoder_can_have_its_table_beside_it(run, place, ae_codecs, a
 
 # --- what is refused ------------------------------------------------------------------------
 
-ENCODE = "encode {d}/photo.png {d}/old --weights {w} --model ae-strided --bits 4"
+ENCODE = "encode {d}/photo.png {d}/old.cbk --force --weights {w} --model ae-strided --bits 4"
+DECODE = "decode {d}/beside.cbk {d}/old.png --force --weights {w}"
 HUFFMAN = ENCODE + " --lossless huffman"
 TRAIN = "train --preset tiny --dataset {d}/folder --out {d}/run --steps 1"
 EVALUATE = "evaluate --dataset {d}/folder --weights {w} --csv {d}/old --quiet"
 BAD = {
-    "a quality": (ENCODE + " --quality 2", "no --quality; use --bits"),
+    "a quality": (ENCODE.removesuffix("--bits 4") + "--quality 2", "no --quality; use --bits"),
     "a coder": (ENCODE + " --coder constriction", "no --coder; use --lossless"),
     "an unknown lossless coder": (ENCODE + " --lossless zip", "'zip'"),
     "a table's name for a lossless coder": (ENCODE + " --lossless huffman-file", "'huffman-file'"),
-    "bits of a model": ("encode {d}/photo.png {d}/old --weights {w} --bits 2", "no --bits; use --quality"),
+    "bits of a model": ("encode {d}/photo.png {d}/old.cbk --force --weights {w} --bits 2", "no --bits; use --quality"),
     "a model's lossless coder": (
-        "encode {d}/photo.png {d}/old --weights {w} --model hyperprior --lossless adaptive",
+        "encode {d}/photo.png {d}/old.cbk --force --weights {w} --model hyperprior --lossless adaptive",
         "no --lossless; use --coder",
     ),
     "3 bits": (ENCODE + " --bits 3", "ae-strided has 3 bits; choose from 1, 2, 4, 10"),
@@ -116,42 +117,52 @@ BAD = {
     "a table of adaptive coding": (ENCODE + " --lossless adaptive --state {d}/t.json", "--lossless huffman"),
     "a table of the default": (ENCODE + " --state {d}/t.json", "--lossless huffman"),
     "a table of a model": (
-        "encode {d}/photo.png {d}/old --weights {w} --state {d}/t.json",
+        "encode {d}/photo.png {d}/old.cbk --force --weights {w} --state {d}/t.json",
         "Only the table of --lossless huffman",
     ),
     "a table for a picture that is not there": (
-        "encode {d}/absent.png {d}/old --weights {w} --model ae-strided --bits 4 --lossless huffman --state {d}/t.json",
+        "encode {d}/absent.png {d}/old.cbk --force --weights {w} --model ae-strided --bits 4 --lossless huffman "
+        "--state {d}/t.json",
         "No such file",
     ),
     "a table in no folder": (HUFFMAN + " --state {d}/absent/t.json", "output folder"),
     "a folder for a table": (HUFFMAN + " --state {d}/folder", "it is a folder"),
     "the picture for a table": (HUFFMAN + " --state {d}/photo.png", "photo.png"),
-    "the output for a table": (HUFFMAN + " --state {d}/old", "old"),
+    "the output for a table": (HUFFMAN + " --state {d}/old.cbk", "cannot both be"),
     "the new output for a table": (
-        "encode {d}/photo.png {d}/new --weights {w} --model ae-strided --bits 4 --lossless huffman "
-        "--state {d}/folder/../new",
+        "encode {d}/photo.png {d}/new.cbk --weights {w} --model ae-strided --bits 4 --lossless huffman "
+        "--state {d}/folder/../new.cbk",
         "new",
     ),
     "decode: a table for a file that has it inside": (
-        "decode {d}/inside.cbk {d}/old --weights {w} --state {d}/table.json",
+        "decode {d}/inside.cbk {d}/old.png --force --weights {w} --state {d}/table.json",
         "inside.cbk needs no --state",
     ),
     "decode: a table for a model's file": (
-        "decode {d}/model.cbk {d}/old --weights {m} --state {d}/table.json",
+        "decode {d}/model.cbk {d}/old.png --force --weights {m} --state {d}/table.json",
         "needs no --state",
     ),
-    "decode: no table": ("decode {d}/beside.cbk {d}/old --weights {w}", "name it with --state"),
+    "decode: no table": ("decode {d}/beside.cbk {d}/old.png --force --weights {w}", "name it with --state"),
     "decode: a table that is not there": (
-        "decode {d}/beside.cbk {d}/old --weights {w} --state {d}/absent.json",
+        "decode {d}/beside.cbk {d}/old.png --force --weights {w} --state {d}/absent.json",
         "absent.json",
     ),
-    "decode: a table that is cut": ("decode {d}/beside.cbk {d}/old --weights {w} --state {d}/cut.json", "cut.json"),
-    "decode: another picture's table": ("decode {d}/beside.cbk {d}/old --weights {w} --state {d}/other.json", "tream"),
+    "decode: a table that is cut": (
+        DECODE + " --state {d}/cut.json",
+        "cut.json",
+    ),
+    "decode: another picture's table": (
+        DECODE + " --state {d}/other.json",
+        "tream",
+    ),
     "decode: the output is the table": (
         "decode {d}/beside.cbk {d}/table.json --weights {w} --state {d}/table.json",
         "table.json",
     ),
-    "decode: no weights": ("decode {d}/inside.cbk {d}/old --weights {d}/folder", "no weights for ae-strided"),
+    "decode: no weights": (
+        "decode {d}/inside.cbk {d}/old.png --force --weights {d}/folder",
+        "no weights for ae-strided",
+    ),
     "train: no bits": (TRAIN + " --model ae-strided", "how many bits the quantiser of ae-strided has: --bits"),
     "train: 11 bits": (TRAIN + " --model ae-strided --bits 11", "1, 2, 4, 10 bits, not 11"),
     "train: 3 bits": (TRAIN + " --model ae-strided --bits 3", "1, 2, 4, 10 bits, not 3"),
@@ -209,7 +220,7 @@ def test_a_model_s_file_that_claims_a_table_is_refused(run, place, weights):
     fields = container.__dict__ | {"coder": "huffman-file"}
     (place / "model.cbk").write_bytes(pack(Container(**fields)))
     before = snapshot(place)
-    decode = ["decode", place / "model.cbk", place / "old", "--weights", weights]
+    decode = ["decode", place / "model.cbk", place / "old.png", "--force", "--weights", weights]
     assert_refused(run(*decode))
     assert_refused(run(*decode, "--state", place / "table.json"))
     assert snapshot(place) == before
@@ -245,7 +256,7 @@ def test_evaluate_measures_all_that_there_are_by_default(run, pictures, tmp_path
     status, out, _ = run("evaluate", "--model", "ae-strided", *options)
     assert status == 0
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["1", "4"]
-    assert_refused(run("evaluate", "--model", "ae-strided", *options[:2], "--weights", tmp_path), "with 1 bits")
+    assert_refused(run("evaluate", "--model", "ae-strided", *options[:2], "--weights", tmp_path), "no weights")
 
 
 # --- train ----------------------------------------------------------------------------------

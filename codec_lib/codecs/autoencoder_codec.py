@@ -69,13 +69,17 @@ class AutoencoderCodec:
         """The lossless coders whose files stand alone, the default first."""
         return CODERS[:2]
 
-    def encode(self, image: Image.Image | np.ndarray, coder: str = "adaptive", state: Path | None = None) -> bytes:
+    def encode(
+        self, image: Image.Image | np.ndarray, coder: str = "adaptive", state: Path | None = None,
+        chunks: tuple[tuple[str, bytes], ...] = (),
+    ) -> bytes:  # fmt: skip
         """A picture as the bytes of a `.cbk` file.
 
         Args:
             image: PIL.Image of any mode, or uint8 (H, W, 3).
             coder: a name of `CODERS`.
             state: the file that the coder `huffman-file` writes its table to, JSON.
+            chunks: metadata for the file to carry, as `Container` has them.
 
         Raises:
             BadImage, TooLarge: the picture cannot be handled.
@@ -91,7 +95,8 @@ class AutoencoderCodec:
         else:
             stream = symbol_streams.pack(coder, symbols.ravel(), self._alphabet)
         height, width = pixels.shape[:2]
-        written = Container(self.model, 1000 * self.quality, coder, self.digest[:8], height, width, (stream,))
+        quality = 1000 * self.quality
+        written = Container(self.model, quality, coder, self.digest[:8], height, width, (stream,), chunks=chunks)
         return pack(seal(written, symbols))
 
     def decode(self, data: bytes, state: Path | None = None) -> np.ndarray:

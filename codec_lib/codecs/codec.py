@@ -110,6 +110,7 @@ class Codec:
         image: Image.Image | np.ndarray,
         coder: str = "constriction",
         effort: int = 0,
+        chunks: tuple[tuple[str, bytes], ...] = (),
         progress: bool = False,
     ) -> bytes:
         """A picture as the bytes of a `.cbk` file.
@@ -118,6 +119,7 @@ class Codec:
             image: PIL.Image of any mode, or uint8 (H, W, 3).
             coder: a name of `range_coding.CODERS`.
             effort: 0 to 9, how long to search for a better file of this picture; each doubles the time from 1 on.
+            chunks: metadata for the file to carry, as `Container` has them.
             progress: show bars while searching, and while a large picture is worked on.
 
         Raises:
@@ -125,12 +127,17 @@ class Codec:
             Unsupported: no such effort, no such coder here, or not for this model.
             BadData: the weights lead to numbers that are no symbols.
         """
-        *_, data = self.efforts(image, coder, effort, progress)
+        *_, data = self.efforts(image, coder, effort, chunks, progress)
         return data
 
     def efforts(
-        self, image: Image.Image | np.ndarray, coder: str, last: int, progress: bool = False
-    ) -> Iterator[bytes]:  # fmt: skip
+        self,
+        image: Image.Image | np.ndarray,
+        coder: str,
+        last: int,
+        chunks: tuple[tuple[str, bytes], ...] = (),
+        progress: bool = False,
+    ) -> Iterator[bytes]:
         """The files of efforts 0 to `last`, each when it is found; otherwise as `encode`."""
         check_effort(last)
         pixels = images.as_array(image)
@@ -138,7 +145,7 @@ class Codec:
 
         def write(latents: Latents) -> bytes:
             y, z = self._symbols_of_z(latents)
-            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, progress and last == 0)
+            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, chunks, progress and last == 0)
 
         def candidate(latents: Latents) -> Candidate:
             data = write(latents)
@@ -282,7 +289,8 @@ class Codec:
         return symbols
 
     def _write(
-        self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str, progress: bool = False
+        self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str,
+        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False,
     ) -> bytes:  # fmt: skip
         self._check_coder(coder)
         streams = []
@@ -299,7 +307,9 @@ class Codec:
 
         symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress)
         streams.append(writer.finish())
-        written = Container(self.model, self.thousandths, coder, self.digest[:8], height, width, tuple(streams))
+        written = Container(
+            self.model, self.thousandths, coder, self.digest[:8], height, width, tuple(streams), chunks=chunks
+        )
         return pack(seal(written, *symbols.values()))
 
     def _read(self, container: Container, progress: bool = False) -> tuple[Symbols, Tensor]:

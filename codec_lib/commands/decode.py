@@ -9,7 +9,7 @@ from pathlib import Path
 from codec_lib import images
 from codec_lib.coding import container
 from codec_lib.commands import options
-from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
+from codec_lib.commands.files import Done, Job, check_output, is_output, over, plan, read, write
 from codec_lib.errors import Unsupported
 from codec_lib.registry import AUTOENCODERS
 
@@ -73,8 +73,6 @@ def _decode(codecs: _Codecs, state: Path | None, job: Job) -> Done:
     pixels = codec.decode(data, state) if state else codec.decode(data)
     chunks = dict(file.chunks)
     picture = io.BytesIO()
-    images.save(
-        picture, pixels, _suffix(job.target), chunks.get(container.EXIF, b""), chunks.get(container.ICC, b"")
-    )
+    images.save(picture, pixels, _suffix(job.target), chunks.get(container.EXIF, b""), chunks.get(container.ICC, b""))
     write(job.target, picture.getvalue())
     return Done(f"{pixels.shape[1]}x{pixels.shape[0]}")

@@ -3,13 +3,15 @@
 import argparse
 import functools
 import io
+import sys
 from pathlib import Path
 
 from codec_lib import images
+from codec_lib.coding.container import EXIF, ICC, MAX_CHUNKS
 from codec_lib.commands import options
 from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
-from codec_lib.coding.container import EXIF, ICC, MAX_CHUNKS
 from codec_lib.errors import BadData, TooLarge, Unsupported
+from codec_lib.registry import AUTOENCODERS
 
 HELP = "Write pictures (anything Pillow opens) as .cbk files."
 
@@ -26,7 +28,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="pictures at a time")
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
-        "--quality", type=options.quality, metavar="Q", help="1 (smallest file) to 4 (best picture) (default: 2)"
+        "--quality",
+        type=options.quality,
+        metavar="Q",
+        help="1 (smallest file) to 4 (best picture), of a model for every rate 0 to 5 and anything between, as 2.4 "
+        "(default: 2)",
     )
     rate.add_argument(
         "--bits", type=int, metavar="B",
@@ -37,6 +43,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
         "--size", type=options.file_size, metavar="N", help="at most so many bytes, and nearly them: 60000, 60k, 1.5M"
     )
     rate.add_argument("--psnr", type=options.positive, metavar="P", help="the smallest file of at least so many dB")
+    p.add_argument(
+        "--effort", type=int, metavar="E", help="0 to 9: search for a better file, each time twice as long (default: 0)"
+    )
     p.add_argument(
         "--metadata", choices=("strip", "keep"), default="strip",
         help="strip EXIF and turn colours into sRGB, or keep EXIF, its place and date included, and the colour profile",
@@ -51,11 +60,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode them all."""
     options.check_family(args)
+    if args.effort is not None and args.model in AUTOENCODERS:
+        raise Unsupported(f"The model {args.model} has nothing that --effort could search for.")
     names, target = _split(args)
     jobs = plan(names, target, args.out, ".cbk", images.SUFFIXES, args.force)
     if args.state:
         _check_state(args, jobs)
-    return over(jobs, functools.partial(_encode, _Writer(args)), args.jobs)
+    return over(jobs, functools.partial(_encode, _Writer(args, len(jobs) == 1 and sys.stderr.isatty())), args.jobs)
 
 
 def _split(args: argparse.Namespace) -> tuple[list[str], str | None]:
@@ -75,9 +86,9 @@ def _check_state(args: argparse.Namespace, jobs: list[Job]) -> None:
         raise Unsupported("Only the table of --lossless huffman can be kept in a file of its own by --state.")
     if len(jobs) > 1:
         raise Unsupported("The table of --state is that of one file, and there are several.")
-    check_output(args.state, *(path for path in (jobs[0].source, jobs[0].target) if path != STANDARD), force=args.force)
-    if jobs[0].target != STANDARD and args.state.resolve() == jobs[0].target.resolve():
+    if args.state.resolve() == jobs[0].target.resolve():
         raise BadData(f"The table and the file cannot both be {jobs[0].target}.")
+    check_output(args.state, jobs[0].source, force=args.force)
 
 
 def _encode(writer: "_Writer", job: Job) -> Done:
@@ -93,16 +104,18 @@ def _encode(writer: "_Writer", job: Job) -> Done:
 class _Writer:
     """Picture -> file, by the options of the command."""
 
-    def __init__(self, args: argparse.Namespace):
-        from codec_lib.weights.targets import FixedRates
+    def __init__(self, args: argparse.Namespace, watched: bool):
+        from codec_lib.weights.targets import Rates
 
         self.args, self.keep = args, args.metadata == "keep"
-        self.rates = FixedRates(args.model, args.preset, args.weights)
+        self.rates = Rates(args.model, args.preset, args.weights)
         self.quality = self.rates.chosen(1000 * args.bits if args.bits is not None else args.quality)
         coder = args.lossless or args.coder
         self.options = {"coder": coder} if coder else {}
         if args.state:
             self.options = {"coder": "huffman-file", "state": args.state}
+        if args.model not in AUTOENCODERS:
+            self.options |= {"effort": args.effort or 0, "progress": watched}
 
     def __call__(self, picture: images.Picture) -> bytes:
         from codec_lib.weights import targets

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> None:
     options.check_family(args)
     from codec_lib import datasets, tables
     from codec_lib.evaluation import evaluation
-    from codec_lib.weights.targets import FixedRates
+    from codec_lib.weights.targets import Rates
 
-    rates = FixedRates(args.model, args.preset, args.weights)
+    rates = Rates(args.model, args.preset, args.weights)
     named = [1000 * bits for bits in args.bits] if args.bits else args.quality
     points = [rates.chosen(point) for point in named or rates.qualities or [None]]
     if args.csv:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from codec_lib import files
 from codec_lib.command_line import refusal, say
 from codec_lib.errors import BadData
-from codec_lib.files import read_bytes, write_bytes
 
 STANDARD = Path("-")
 """Standard input where something is read, standard output where something is written."""
@@ -57,12 +57,13 @@ def plan(
     jobs = [Job(source, _target(source, below, target, out, suffix)) for source, below in sources]
     if out is not None:
         _check_folder(out)
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.target.resolve(), job)
+        if other is not job and job.target != STANDARD:
+            raise BadData(f"{other.source} and {job.source} would both become {job.target}.")
     for job in jobs:
         check_output(job.target, job.source, force=force, made=out is not None)
-    first: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target != STANDARD and first.setdefault(job.target, job.source) != job.source:
-            raise BadData(f"{first[job.target]} and {job.source} would both become {job.target}.")
     return jobs
 
 
@@ -122,7 +123,7 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
 
 def read(source: Path, how: Callable = lambda file: file.read()) -> bytes:
     """The bytes of a file or of standard input, or what `how` takes of them."""
-    return how(sys.stdin.buffer) if source == STANDARD else read_bytes(source, how)
+    return how(sys.stdin.buffer) if source == STANDARD else files.read_bytes(source, how)
 
 
 def write(target: Path, data: bytes) -> None:
@@ -132,7 +133,7 @@ def write(target: Path, data: bytes) -> None:
         sys.stdout.buffer.flush()
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(target, data)
+    files.write_bytes(target, data)
 
 
 def over(jobs: list[Job], work: Callable[[Job], Done], at_once: int = 1) -> int:

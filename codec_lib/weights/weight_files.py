@@ -20,8 +20,9 @@ from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
 from codec_lib.errors import BadData, CodecError, WrongModel
 from codec_lib.files import read_bytes, write_bytes
-from codec_lib.places import WEIGHTS
+from codec_lib.places import WEIGHTS, installed
 from codec_lib.rates import RATE_POINTS, THOUSAND
+from codec_lib.weights import releases
 
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
@@ -201,7 +202,8 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
                 return found.at(quality) if point is None else found
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
-    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
+    elsewhere = "; a wheel has some models only, a checkout of the repository has all" if installed() else ""
+    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}{elsewhere}.")
 
 
 def _rate_point(model: str, quality: float | None) -> str:
@@ -228,5 +230,6 @@ def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
         load(container.model, quality, None, folder)  # says what is missing
     raise WrongModel(
         f"The file was written by weights {container.weights.hex()} of {container.model} "
-        f"{_rate_point(container.model, quality)}, which are not in {folder}."
+        f"{_rate_point(container.model, quality)}, which are not in {folder}; "
+        f"{releases.advice(container.weights)}."
     )

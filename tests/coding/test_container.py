@@ -313,7 +313,7 @@ def test_a_bomb_is_refused_before_torch_is_loaded(tmp_path):
     """By `decode` and `info`, within 100 ms and 50 MB, the interpreter's own included."""
     (tmp_path / "a.cbk").write_bytes(HOSTILE["pixels"])
     code = (
-        "import re, sys, time; from codec_lib.__main__ import main; t = time.process_time();"
+        "import re, sys, time; from codec_lib.commands.parser import main; t = time.process_time();"
         "status = main(sys.argv[1:]); seconds = time.process_time() - t;"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 2**10;"
         "print(status, 'torch' in sys.modules, seconds < 0.1, peak < 50)"

@@ -8,7 +8,7 @@ import torch
 from commands import SENTENCE
 
 from codec_lib import datasets, tables
-from codec_lib.__main__ import parser
+from codec_lib.commands.parser import parser
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.training import ablations, training
 from codec_lib.training.runs import LENGTHS, Settings

@@ -13,8 +13,8 @@ import pytest
 import torch
 from commands import SENTENCE, snapshot
 
-from codec_lib.__main__ import main as codec_lib_main
-from codec_lib.__main__ import parser
+from codec_lib.commands.parser import main as codec_lib_main
+from codec_lib.commands.parser import parser
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.training import publishing, recipe, training
 from codec_lib.training.runs import Run, Settings, options
