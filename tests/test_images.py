@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codec_lib import files, images, limits
-from codec_lib.errors import BadData, BadImage, CodecError, TooLarge
+from codec_lib.errors import BadData, BadImage, CodecError, TooLarge, Unsupported
 
 WHITE = [255, 255, 255]
 COMPOSITED = "transparency composited onto white"
@@ -411,11 +411,22 @@ def test_a_png_that_says_it_has_no_pixels(tmp_path):
 # --- writing ----------------------------------------------------------------------------------
 
 
-def test_write_picture_is_lossless_and_png_whatever_the_suffix(tmp_path, photo):
-    for name in ("a.png", "b.jpg", "c"):
-        images.write_picture(tmp_path / name, photo)
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        assert np.array_equal(images.read_image(tmp_path / name)[0], photo)
+@pytest.mark.parametrize("suffix", images.FORMATS)
+def test_write_picture_is_lossless_in_the_format_of_the_suffix(tmp_path, photo, suffix):
+    images.write_picture(tmp_path / f"a{suffix.upper()}", photo)
+    with Image.open(tmp_path / f"a{suffix.upper()}") as image:
+        assert image.format == images.FORMATS[suffix][0]
+        assert np.array_equal(np.asarray(image), photo)
+
+
+def test_other_formats_are_not_written(tmp_path, photo):
+    for name in ("a.jpg", "a"):
+        with pytest.raises(Unsupported, match="decoded pictures are written as") as caught:
+            images.write_picture(tmp_path / name, photo)
+        assert_is_a_sentence(str(caught.value))
+    with pytest.raises(Unsupported, match="too large for WEBP"):
+        images.write_picture(tmp_path / "a.webp", np.zeros((1, 16400, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_write_picture_of_one_pixel(tmp_path):
@@ -462,11 +473,12 @@ def test_write_picture_to_a_full_device(tmp_path, photo):
 
 
 def test_write_picture_to_a_missing_folder_or_a_folder(tmp_path, photo):
-    for path in (tmp_path / "absent" / "a.png", tmp_path):
+    (tmp_path / "b.png").mkdir()
+    for path in (tmp_path / "absent" / "a.png", tmp_path / "b.png"):
         with pytest.raises(BadData, match="folder") as caught:
             images.write_picture(path, photo)
         assert_is_a_sentence(str(caught.value))
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["b.png"]
 
 
 # --- arrays and tensors -----------------------------------------------------------------------
