@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from codec_lib.evaluation.plotting.style import DPI, STYLE, VERMILLION, scale
 
-_GAP, _TITLE, _BAR = 12, 62, 44  # pixels between axes, for the two lines above one, for a colour bar beneath one
+_GAP, _TITLE, _WORDS, _BAR = 12, 62, 270, 44  # pixels: between axes, height and width of two lines above, a bar below
 
 
 @plt.rc_context(STYLE)
@@ -98,8 +98,9 @@ def _canvas(sizes: Sequence[tuple[int, int]], bars: bool = False) -> tuple[Figur
     rows = math.ceil(max(0.5, height / (tall + _TITLE + below) - 0.25))
     corners, x = [(0, _TITLE)], width + _GAP
     for column in (others[k : k + rows] for k in range(0, len(others), rows)):
-        corners += [(x, _TITLE + k * (tall + _TITLE + below)) for k in range(len(column))]
-        x += max(w for _, w in column) + _GAP
+        room = max(_WORDS, *(w for _, w in column))
+        corners += [(x + (room - w) // 2, _TITLE + k * (tall + _TITLE + below)) for k, (_, w) in enumerate(column)]
+        x += room + _GAP
     total = x - _GAP, max(y + h for (_, y), (h, _) in zip(corners, sizes, strict=True)) + below
     # Not "none": once shown, that would become the style's constrained layout, which has nothing to lay out here.
     fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
