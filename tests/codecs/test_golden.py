@@ -10,7 +10,6 @@ from codec_lib import images
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.container import VERSION, unpack
 from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
-from codec_lib.registry import PRIORS
 from codec_lib.weights import weight_files
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -58,6 +57,8 @@ PAIRS = [
 ]  # fmt: skip
 SHAPES = {"z": (16, 2, 2), "y": (12, 6, 7)}
 NAMES = ("photo", "outliers")
+PRIORS = ("factorized", "hyperprior", "joint", "checkerboard")
+"""Those that have golden files."""
 VERSIONS = (1, 2)
 
 

@@ -81,6 +81,8 @@ def main() -> None:
         folder = folder_of(model)
         if model in sys.argv[1:]:
             make_weights(model)
+        if not (folder / "tiny.safetensors").is_file():
+            continue
         frozen = weight_files.read(folder / "tiny.safetensors")
         images.write_picture(folder / "photo-decoded.png", frozen.estimate(pixels)[0])
         photo = frozen.analyse(pixels)
