@@ -22,7 +22,7 @@ WEIGHTS = {
     "03_hyperprior": ("hyperprior-*", "factorized-*"),
     "04_autoregressive": ("[fhjc]*",),
     "05_evaluation": ("*",),
-    "07_explorer": ("[fhjc]*",),
+    "07_explorer": ("[fhjcs]*",),
 }
 """Notebook -> the weight files that it loads, as patterns of their names."""
 VECTOR = (
