@@ -17,7 +17,7 @@ import torch
 from commands import assert_refused, python, snapshot
 from PIL import Image
 
-from codec_lib import datasets, files, images
+from codec_lib import datasets, files, images, tables
 from codec_lib.codecs import autoencoder_codec, codec
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
@@ -619,6 +619,26 @@ def test_evaluate_every_model(run, pictures, tmp_path, weights, pair):
     lower = dict(zip(header, map(float, low), strict=True))
     assert lower["bits"] < row["bits"]
     assert lower["psnr"] < row["psnr"]
+
+
+def test_effort_searches_in_encode_and_evaluate(run, pictures, tmp_path, weights, codecs):
+    options = ["--model", "checkerboard", "--quality", 3, "--effort", 1, "--weights", weights]
+    file, table = tmp_path / "0.cbk", tmp_path / "table.csv"
+    assert run("encode", pictures / "0.png", file, *options)[0] == 0
+    assert run("evaluate", *options, "--dataset", pictures, "--quiet", "--csv", table)[0] == 0
+    found = [
+        codecs["checkerboard"].encode(images.read_image(path)[0], effort=1) for path in datasets.open_pictures(pictures)
+    ]
+    assert file.read_bytes() == found[0]
+    assert tables.read_csv(table)[0]["bits"] == pytest.approx(8 * np.mean([len(data) for data in found]))
+
+
+@pytest.mark.parametrize("options", [["--effort", 10], ["--effort", -1], ["--model", "ae-strided", "--effort", 1]])
+def test_efforts_that_there_are_not_are_refused(run, pictures, tmp_path, options):
+    for command in (["encode", pictures / "0.png", tmp_path / "0.cbk"], ["evaluate", "--dataset", pictures]):
+        status, out, err = run(*command, *options)
+        assert (status, out) == (2, "")
+        assert re.fullmatch(r"codec_lib: [A-Z][^\n]*effort[^\n]*\.\n", err)
 
 
 def test_evaluate_measures_all_four_rates_by_default(run, pictures, weights):

@@ -44,9 +44,6 @@ def add_options(p: argparse.ArgumentParser) -> None:
     )
     rate.add_argument("--psnr", type=options.positive, metavar="P", help="the smallest file of at least so many dB")
     p.add_argument(
-        "--effort", type=int, metavar="E", help="0 to 9: search for a better file, each time twice as long (default: 0)"
-    )
-    p.add_argument(
         "--metadata", choices=("strip", "keep"), default="strip",
         help="strip EXIF and turn colours into sRGB, or keep EXIF, its place and date included, and the colour profile",
     )  # fmt: skip
@@ -60,8 +57,6 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode them all."""
     options.check_family(args)
-    if args.effort is not None and args.model in AUTOENCODERS:
-        raise Unsupported(f"The model {args.model} has nothing that --effort could search for.")
     names, target = _split(args)
     jobs = plan(names, target, args.out, ".cbk", images.SUFFIXES, args.force)
     if args.state:
@@ -115,7 +110,7 @@ class _Writer:
         if args.state:
             self.options = {"coder": "huffman-file", "state": args.state}
         if args.model not in AUTOENCODERS:
-            self.options |= {"effort": args.effort or 0, "progress": watched}
+            self.options |= {"effort": args.effort, "progress": watched}
 
     def __call__(self, picture: images.Picture) -> bytes:
         from codec_lib.weights import targets

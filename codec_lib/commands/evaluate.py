@@ -38,9 +38,8 @@ def run(args: argparse.Namespace) -> None:
         check_output(args.csv)
     loaded = [rates.codec(point) for point in points]
     paths = datasets.open_pictures(args.dataset)
-    rows = [
-        evaluation.summary(evaluation.evaluate(c, paths, args.lossless or args.coder, not args.quiet)) for c in loaded
-    ]
+    coder = args.lossless or args.coder
+    rows = [evaluation.summary(evaluation.evaluate(c, paths, coder, not args.quiet, args.effort)) for c in loaded]
     if args.csv:
         tables.write_csv(args.csv, rows)
     print(tables.to_text(rows, digits={"lmbda": 4, "B": 0, "num_pixels": 0, "bits": 0, "psnr": 2, "ms_ssim": 4}))

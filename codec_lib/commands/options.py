@@ -25,6 +25,10 @@ def add_model(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--preset", metavar="NAME", help="sizes of the networks; without it the largest there are weights for"
     )
+    p.add_argument(
+        "--effort", type=int, default=0, choices=range(10), metavar="E",
+        help="0 to 9: search for a better file of each picture, each time twice as long (default: 0)",
+    )  # fmt: skip
     p.add_argument("--coder", choices=CODERS, help="entropy coder (default: constriction)")
     p.add_argument("--lossless", choices=LOSSLESS, help="lossless coder of an autoencoder (default: adaptive)")
 
@@ -42,6 +46,8 @@ def check_family(args: argparse.Namespace) -> None:
     for name, instead in zip(foreign, own, strict=True):
         if getattr(args, name) is not None:
             raise Unsupported(f"The model {args.model} has no --{name}; use --{instead}.")
+    if args.effort and args.model in AUTOENCODERS:
+        raise Unsupported(f"The model {args.model} has nothing that --effort could search for.")
 
 
 def quality(text: str) -> int:
