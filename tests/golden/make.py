@@ -33,9 +33,9 @@ def make_weights(name: str) -> None:
     model = models.make(name, "tiny", LMBDA)
     initialisation.initialise(model, crops, LMBDA)
     if name != "factorized":
-        last = model.h_s[-1] if name == "hyperprior" else model.entropy_parameters[-1]
-        with torch.no_grad():
-            last.weight.add_(0.05 * torch.randn_like(last.weight))
+        for last in [part.layers[-1] for part in getattr(model, "slices", ())] or [model.readout]:
+            with torch.no_grad():
+                last.weight.add_(0.05 * torch.randn_like(last.weight))
     folder_of(name).mkdir(exist_ok=True)
     weight_files.save(codec.freeze(model, "tiny", LMBDA), folder_of(name) / "tiny.safetensors")
 
