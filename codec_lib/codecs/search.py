@@ -47,12 +47,12 @@ STEP, LAST, REST = 0.08, 0.3, 3.0
 """Adam moves a value by at most about STEP, in the end LAST of that, and by less where the gradient is below REST bits:
 Adam's epsilon.
 
-With an epsilon near 0 all values move alike, those too whose gradient is next to nothing, and the smooth picture loses.
+With an epsilon near 0 all values move alike, those too whose gradient is next to nothing: a smooth photograph won a
+quarter as much.
 """
 
 OVERLAP, RIM = 4, 2
 """Latent positions around what is moved at once: so many are looked at, and of their outer rim no error counts."""
-
 
 _CELL = 4
 """Positions of y, each way, that one of z covers."""
@@ -136,14 +136,26 @@ def _move(
 ) -> None:
     """Move what a tile keeps, in place; what it overlaps stays, but is looked at."""
     parts = [(latent, cell) for latent, cell in zip(latents, (1, _CELL), strict=True) if latent is not None]
-    device = next(network.parameters()).device
     places = [tuple(slice(s.begin // cell, -(-s.end // cell)) for s in tile) for _, cell in parts]
     kept = [tuple(slice(s.kept.start // cell, -(-s.kept.stop // cell)) for s in tile) for _, cell in parts]
-    variables = [
-        latent[:, *place][None].to(device).contiguous().requires_grad_()
-        for (latent, _), place in zip(parts, places, strict=True)
-    ]
+    seen = [latent[:, *place] for (latent, _), place in zip(parts, places, strict=True)]
     distortion = _distortion(network, lmbda, pixels, tile, latents.y.shape[1:])
+    for part, inside, found in zip(seen, kept, _descend(network, distortion, seen, kept, steps, progress), strict=True):
+        part[:, *inside] = found[:, *inside]
+
+
+@torch.inference_mode(False)  # whatever the caller is in
+def _descend(
+    network: Prior,
+    distortion: Callable[[Tensor], Tensor],
+    seen: list[Tensor],
+    kept: list[tuple[slice, slice]],
+    steps: int,
+    progress: tqdm,
+) -> list[Tensor]:
+    """The part of y, and of z, that is seen, (channels, ..), with better values where it is kept."""
+    device = next(network.parameters()).device
+    variables = [part.clone()[None].contiguous().to(device).requires_grad_() for part in seen]
     optimiser = torch.optim.Adam(variables, lr=STEP, betas=(0.6, 0.99), eps=REST)
     for step in range(steps):
         t = step / max(1, steps - 1)
@@ -159,8 +171,7 @@ def _move(
             variable.grad[..., *inside] = gradient[..., *inside]
         optimiser.step()
         progress.update()
-    for (latent, _), place, inside, variable in zip(parts, places, kept, variables, strict=True):
-        latent[:, *place][:, *inside] = variable.detach()[0, :, *inside].cpu()
+    return [variable.detach()[0].cpu() for variable in variables]
 
 
 def _between(values: Tensor) -> Tensor:

@@ -38,8 +38,10 @@ def test_no_effort_ends_above_the_loss_of_the_one_below(each_codec, pixels, file
     assert losses[2] <= losses[1]
 
 
-def test_the_same_picture_gives_the_same_file(each_codec, pixels, files):
-    assert each_codec.encode(pixels, effort=1) == files[1]
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_same_picture_gives_the_same_file(each_codec, pixels, files, mode):
+    with mode():
+        assert each_codec.encode(pixels, effort=1) == files[1]
 
 
 def test_the_loss_is_that_of_the_file(each_codec, pixels, files):
