@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "codec_lib"
 
 FOLDERS = ["", "coding", "networks", "codecs", "weights", "evaluation", "training", "report", "commands"]
 """Each imports only from those before it, and from itself without circles; "" holds the modules at the top."""
-ABOVE_ALL = {"__init__", "__main__"}
-"""Modules at the top that may import every folder: the package's own names, and the command line."""
+ABOVE_ALL = {"__init__", "__main__", "pillow"}
+"""Modules at the top that may import every folder: the package's own names, the command line, and the plugin."""
 MODULES = sorted(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in PACKAGE.rglob("*.py"))
 
 

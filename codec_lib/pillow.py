@@ -1,0 +1,87 @@
+"""`.cbk` files for Pillow: after `import codec_lib.pillow`, `Image.open("a.cbk")` and `image.save("a.cbk", quality=2)`.
+
+Opening reads the header alone: size and metadata are known without torch. The pixels are decoded when they are needed.
+`save` takes `quality`, `model`, `coder` and `effort` as `codec_lib.load` and `Codec.encode` do, and `exif` and
+`icc_profile` to be carried; a profile that is not given is followed, and its colours become sRGB.
+"""
+
+from PIL import Image, ImageFile
+
+from codec_lib import images, registry
+from codec_lib.coding import container
+from codec_lib.errors import CodecError
+
+FORMAT = "CBK"
+
+
+class CbkImageFile(ImageFile.ImageFile):
+    """A `.cbk` file that is decoded when its pixels are asked for."""
+
+    format = FORMAT
+    format_description = "Codecbook, learned image compression"
+
+    def _open(self) -> None:
+        try:
+            header, lengths = container.read_header(self.fp)
+            chunks = {name: self.fp.read(n) for name, n in lengths.chunks}
+        except CodecError as error:
+            raise SyntaxError(str(error)) from error
+        self._mode, self._size = "RGB", (header.width, header.height)
+        self.info |= {"model": header.model, "quality": header.quality / 1000}
+        if container.EXIF in chunks:
+            self.info["exif"] = b"Exif\0\0" + chunks[container.EXIF]
+        if container.ICC in chunks:
+            self.info["icc_profile"] = chunks[container.ICC]
+        self.tile = []
+        self._decoded = False
+
+    def load(self):
+        """The pixels.
+
+        Raises:
+            OSError: they cannot be decoded, with the reason.
+        """
+        if not self._decoded:
+            from codec_lib.weights import weight_files
+
+            self.fp.seek(0)
+            try:
+                data = container.read(self.fp)
+                pixels = weight_files.load_for(container.unpack(data)).decode(data)
+            except CodecError as error:
+                raise OSError(str(error)) from error
+            self.im = Image.fromarray(pixels).im
+            self._decoded = True
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix[:8] == container.SIGNATURE
+
+
+def _save(image: Image.Image, file, filename) -> None:
+    from codec_lib.weights.targets import Rates
+
+    given = {k: v for k, v in image.encoderinfo.items() if v is not None}
+    exif, icc = (given.pop(name, b"") for name in ("exif", "icc_profile"))
+    exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
+    rates = Rates(given.pop("model", registry.DEFAULT_MODEL))
+    quality = given.pop("quality", None)
+    point = rates.chosen(None if quality is None else round(1000 * quality))
+    options = {name: given[name] for name in ("coder", "effort") if name in given}
+    source = image
+    if icc:  # the samples stay as they are: the profile explains them to the reader
+        source = image.copy()
+        source.info.pop("icc_profile", None)
+    chunks = ((container.EXIF, exif.removeprefix(b"Exif\0\0")), (container.ICC, icc))
+    pixels = images.as_array(source)
+    file.write(rates.codec(point).encode(pixels, chunks=tuple((n, d) for n, d in chunks if d), **options))
+
+
+Image.register_open(FORMAT, CbkImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, ".cbk")
+Image.register_mime(FORMAT, "image/x-cbk")

@@ -1,0 +1,175 @@
+"""What one expects of an encoder on the desk: many files, pipes, nothing lost, sizes met."""
+
+import io
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commands import assert_refused, snapshot
+from PIL import Image
+
+from codec_lib import images
+from codec_lib.errors import Unsupported
+from codec_lib.places import ROOT
+from codec_lib.weights import targets, weight_files
+
+
+@pytest.fixture
+def place(tmp_path, photo):
+    """Three pictures, one of them in a subfolder, and a file that is none."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "sub/c.webp"):
+        Image.fromarray(photo).save(tmp_path / "in" / name)
+    (tmp_path / "bad.png").write_text("no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def options(weights):
+    return ["--model", "factorized", "--weights", weights]
+
+
+def test_outputs_are_named_after_inputs(run, place, options, weights):
+    a, b = place / "in" / "a.png", place / "in" / "b.jpg"
+    assert run("encode", a, *options)[::2] == (0, "")
+    assert run("encode", a, b, *options, "--out", place / "new" / "cbk", "--jobs", 2)[::2] == (0, "")
+    assert [p.name for p in sorted((place / "new" / "cbk").iterdir())] == ["a.cbk", "b.cbk"]
+    assert (place / "new" / "cbk" / "a.cbk").read_bytes() == (place / "in" / "a.cbk").read_bytes()
+    assert run("decode", place / "new" / "cbk" / "b.cbk", "--weights", weights)[0] == 0
+    assert images.read_image(place / "new" / "cbk" / "b.png")[0].shape == (96, 112, 3)
+
+
+def test_a_folder_with_its_subfolders(run, place, options, weights):
+    assert_refused(run("encode", place / "in", *options), "--out DIR")
+    assert run("encode", place / "in", *options, "--out", place / "out")[0] == 0
+    assert run("decode", place / "out", "--weights", weights, "--out", place / "back")[0] == 0
+    found = sorted(str(p.relative_to(place / "back")) for p in (place / "back").rglob("*.png"))
+    assert found == ["a.png", "b.png", "sub/c.png"]
+
+
+def test_some_of_many_fail_after_the_others(run, place, options):
+    paths = [place / "in" / "a.png", place / "bad.png", place / "absent.png", place / "in" / "b.jpg"]
+    status, out, err = run("encode", *paths, *options, "--out", place / "out")
+    assert status == 1
+    assert [line.split(":")[0].split("/")[-1] for line in out.splitlines()] == ["a.cbk", "b.cbk"]
+    bad, absent, all_in_all = err.splitlines()
+    assert "bad.png is not a picture" in bad
+    assert "absent.png: No such file" in absent or "absent.png" in absent
+    assert all_in_all == "codec_lib: 2 of 4 files failed."
+
+
+def test_nothing_is_replaced_without_force(run, place, options, weights):
+    (place / "in" / "a.cbk").write_bytes(b"precious")
+    before = snapshot(place)
+    assert_refused(run("encode", place / "in" / "a.png", place / "in" / "b.jpg", *options), "a.cbk exists; --force")
+    assert snapshot(place) == before
+    assert run("encode", place / "in" / "a.png", *options, "--force")[0] == 0
+    assert_refused(run("decode", place / "in" / "a.cbk", "--weights", weights), "a.png exists; --force")
+
+
+def test_two_inputs_of_one_name_are_refused(run, place, options):
+    Image.new("RGB", (8, 8)).save(place / "in" / "a.bmp")
+    both = [place / "in" / "a.png", place / "in" / "a.bmp"]
+    assert_refused(run("encode", *both, *options, "--out", place / "out"), "both become")
+    assert_refused(run("encode", *both, place / "x.cbk", *options), "Several files cannot all become")
+    assert not (place / "out").exists()
+
+
+def test_other_formats_are_refused_and_said(run, place, options, weights):
+    assert run("encode", place / "in" / "a.png", *options)[0] == 0
+    before = snapshot(place)
+    assert_refused(run("decode", place / "in" / "a.cbk", place / "x.jpg", "--weights", weights), ".png, .tif")
+    assert_refused(run("encode", place / "in" / "a.png", place / "x.bin", *options), "ends in .cbk")
+    assert snapshot(place) == before
+
+
+def test_pipes(place, weights, photo):
+    command = [sys.executable, "-W", "error", "-m", "codec_lib"]
+    picture = (place / "in" / "a.png").read_bytes()
+    encode = [*command, "encode", "-", "--model", "factorized", "--weights", weights]
+    encoded = subprocess.run(encode, cwd=ROOT, input=picture, capture_output=True, check=True)
+    assert encoded.stderr == b""
+    assert weight_files.load("factorized", 2, folder=weights).encode(photo) == encoded.stdout
+    decode = [*command, "decode", "-", "/dev/stdout", "--weights", weights]
+    decoded = subprocess.run(decode, cwd=ROOT, input=encoded.stdout, capture_output=True, check=True)
+    assert decoded.stderr == b""
+    assert Image.open(io.BytesIO(decoded.stdout)).size == (112, 96)
+
+
+def test_a_quality_that_has_no_weights_is_not_the_default(run, place, ae_weights):
+    """ae-vae has weights for 4 bits alone."""
+    assert run("encode", place / "in" / "a.png", "--model", "ae-vae", "--weights", ae_weights)[0] == 0
+    assert '"quality": 4,' in run("info", place / "in" / "a.cbk", "--json")[1]
+
+
+def test_metadata_goes_and_comes(run, place, options, weights, photo):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a face"
+    Image.fromarray(photo).save(place / "x.jpg", exif=exif)
+    out = ["--weights", weights, "--force"]
+    assert run("encode", place / "x.jpg", *options)[0] == 0
+    assert run("decode", place / "x.cbk", place / "x.png", *out)[0] == 0
+    assert not dict(Image.open(place / "x.png").getexif())
+    assert run("encode", place / "x.jpg", *options, "--force", "--metadata", "keep")[0] == 0
+    assert '"eXIf"' in run("info", place / "x.cbk", "--json")[1]
+    for name in ("x.png", "x.tif", "x.webp"):
+        assert run("decode", place / "x.cbk", place / name, *out)[0] == 0
+        with Image.open(place / name) as image:
+            assert image.size == (96, 112)
+            assert image.getexif()[0x010E] == "a face"
+            assert 0x0112 not in image.getexif()
+
+
+@pytest.mark.parametrize("target", ["--size", "--bpp"])
+def test_a_size_is_not_exceeded(run, place, options, weights, photo, target):
+    sizes = [len(weight_files.load("factorized", q, folder=weights).encode(photo)) for q in (1, 2, 3, 4)]
+    for limit, expected in ((sizes[2] + 3, sizes[2]), (sizes[3], sizes[3]), (10**6, sizes[3])):
+        value = limit if target == "--size" else (limit + 0.5) * 8 / (112 * 96)
+        assert run("encode", place / "in" / "a.png", *options, "--force", target, value)[0] == 0
+        assert (place / "in" / "a.cbk").stat().st_size == expected
+    too_small = 20 if target == "--size" else 0.01
+    assert_refused(run("encode", place / "in" / "a.png", *options, "--force", target, too_small), f"{sizes[0]:,}")
+
+
+def test_a_psnr_is_reached(run, place, options, weights, photo):
+    codecs = [weight_files.load("factorized", q, folder=weights) for q in (1, 2, 3, 4)]
+    on = targets.Rates("factorized", folder=weights).on(photo)
+    values = [on.psnr(1000 * q, on.encode(1000 * q)) for q in (1, 2, 3, 4)]
+    assert run("encode", place / "in" / "a.png", *options, "--psnr", values[1] + 0.1)[::2] == (0, "")
+    assert (place / "in" / "a.cbk").read_bytes() == codecs[2].encode(photo)
+    assert_refused(run("encode", place / "in" / "a.png", *options, "--force", "--psnr", 70), "the highest has")
+
+
+class Smooth:
+    """A picture at every quality: sizes grow with a bend and a step now and then."""
+
+    qualities = range(5001)
+
+    def __init__(self):
+        self.encoded = []
+
+    def encode(self, quality: int) -> bytes:
+        self.encoded.append(quality)
+        return bytes(int(4000 * math.exp(quality / 1500 + (quality / 5000) ** 3) + quality % 7))
+
+    def psnr(self, quality: int, data: bytes) -> float:
+        return 25 + 12 * (quality / 5000) ** 0.8
+
+
+@pytest.mark.parametrize("size", [4100, 9_999, 30_000, 77_777, 280_000])
+def test_sizes_are_met_within_a_percent(size):
+    on = Smooth()
+    assert 0.99 * size <= len(targets.largest_within(on, size)) <= size
+    assert len(on.encoded) <= 14
+
+
+def test_psnrs_are_met_closely():
+    for psnr in np.linspace(25.5, 36.9, 7):
+        on = Smooth()
+        data = targets.smallest_reaching(on, psnr)
+        assert psnr <= on.psnr(on.encoded[-1], data) <= psnr + 0.05
+        assert len(on.encoded) <= 14
+    with pytest.raises(Unsupported, match="No quality reaches 40 dB"):
+        targets.smallest_reaching(Smooth(), 40)

@@ -1,0 +1,62 @@
+"""Pillow opens and saves `.cbk` files once the plugin is imported."""
+
+import io
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec_lib.pillow  # noqa: F401
+from codec_lib.errors import Unsupported
+from codec_lib.weights import weight_files
+
+
+@pytest.fixture(scope="module")
+def file(photo, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cbk") / "a.cbk"
+    exif = Image.Exif()
+    exif[0x010E] = "a face"
+    Image.fromarray(photo).save(path, quality=1, exif=exif)
+    return path
+
+
+def test_what_was_saved_is_opened(file, photo):
+    codec = weight_files.load("hyperprior", 1)
+    with Image.open(file) as image:
+        assert (image.format, image.mode, image.size) == ("CBK", "RGB", (112, 96))
+        assert (image.info["model"], image.info["quality"]) == ("hyperprior", 1)
+        assert image.getexif()[0x010E] == "a face"
+        np.testing.assert_array_equal(np.asarray(image), codec.estimate(photo)[0])
+        assert image.resize((56, 48)).size == (56, 48)
+    assert Image.open(io.BytesIO(file.read_bytes())).convert("L").size == (112, 96)
+
+
+def test_the_size_is_known_without_torch(file):
+    code = "import sys, codec_lib.pillow; from PIL import Image; "
+    code += "print(Image.open(sys.argv[1]).size, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
+    assert done.stdout == "(112, 96) False\n"
+
+
+def test_hostile_headers_allocate_nothing(file):
+    head = bytearray(file.read_bytes())
+    head[23:31] = struct.pack("<II", 2**31, 2**31)
+    with pytest.raises(Image.UnidentifiedImageError):
+        Image.open(io.BytesIO(head))
+
+
+def test_damage_is_an_oserror_when_the_pixels_are_wanted(file):
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1
+    image = Image.open(io.BytesIO(data))
+    assert image.size == (112, 96)
+    with pytest.raises(OSError, match="damaged"):
+        image.load()
+
+
+def test_what_cannot_be_saved(photo, tmp_path):
+    with pytest.raises(Unsupported, match="quality 7"):
+        Image.fromarray(photo).save(tmp_path / "a.cbk", quality=7)
