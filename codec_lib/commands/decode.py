@@ -3,6 +3,7 @@
 import argparse
 import functools
 import io
+import sys
 import threading
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         _suffix(job.target)
         if args.state:
             check_output(job.target, args.state)
-    return over(jobs, functools.partial(_decode, _Codecs(args.weights), args.state), args.jobs)
+    watched = len(jobs) == 1 and sys.stderr.isatty()
+    return over(jobs, functools.partial(_decode, _Codecs(args.weights), args.state, watched), args.jobs)
 
 
 def _suffix(target: Path) -> str:
@@ -64,13 +66,13 @@ class _Codecs:
             return self.loaded[key]
 
 
-def _decode(codecs: _Codecs, state: Path | None, job: Job) -> Done:
+def _decode(codecs: _Codecs, state: Path | None, watched: bool, job: Job) -> Done:
     data = read(job.source, container.read)
     file = container.unpack(data)
     if state and (file.model not in AUTOENCODERS or file.coder != "huffman-file"):
         raise Unsupported(f"{job.source} needs no --state: all that decodes it is inside.")
     codec = codecs(file)
-    pixels = codec.decode(data, state) if state else codec.decode(data)
+    pixels = codec.decode(data, state if file.model in AUTOENCODERS else watched)
     chunks = dict(file.chunks)
     picture = io.BytesIO()
     images.save(picture, pixels, _suffix(job.target), chunks.get(container.EXIF, b""), chunks.get(container.ICC, b""))

@@ -121,7 +121,7 @@ def test_numbers_of_models_and_coders_never_change():
     assert numbers.items() >= {
         "factorized": 1, "hyperprior": 2, "joint": 3, "checkerboard": 4, "ae-maxpool": 16, "ae-strided": 17,
         "ae-residual": 18, "ae-vae": 19, "ae-vector": 20, "ae-resnet18": 21,
-    }  # fmt: skip
+    }.items()  # fmt: skip
     assert CODER_IDS == {"constriction": 1, "torchac": 2, "huffman": 16, "adaptive": 17, "huffman-file": 18}
     assert set(CODER_IDS) == {*range_coding.CODERS, *autoencoder_codec.CODERS}
 
