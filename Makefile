@@ -12,10 +12,12 @@ RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help report test fuzz train browser lab lint clean distclean
+.PHONY: help install report test fuzz train browser lab lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make the environment alone, .venv, with the command codecbook in it
 
 report: $(STAMP) ## execute the report's notebooks, rebuild figures/ and write build/report/*.html
 	@echo "report: executing the notebooks into build/report/"
@@ -44,8 +46,8 @@ lab: $(STAMP) ## open JupyterLab on notebooks/
 	@$(RUN) $(BIN)/python -m jupyterlab --notebook-dir notebooks
 
 lint: $(STAMP) ## check style and formatting of the package, the tests and the notebooks
-	@$(RUN) $(BIN)/python -m ruff check codec_lib tests notebooks
-	@$(RUN) $(BIN)/python -m ruff format --check codec_lib tests notebooks
+	@$(RUN) $(BIN)/python -m ruff check codec_lib tests notebooks setup.py
+	@$(RUN) $(BIN)/python -m ruff format --check codec_lib tests notebooks setup.py
 
 clean: ## remove build/ and caches; keeps the environment and trained runs
 	rm -rf build codecbook.egg-info .pytest_cache .ruff_cache .hypothesis
