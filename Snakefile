@@ -14,7 +14,7 @@ from codec_lib.report import execution
 DATASET = config.get("dataset", "kodak")
 SECOND = datasets.second_beside(DATASET)
 SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
-WEIGHTS = sorted(path.stem for path in Path("data/weights").glob("*.safetensors"))
+WEIGHTS = sorted(path.stem for path in Path("data/weights").glob("*-q*.safetensors"))  # those for every rate are not of the reports
 FOUR = [name for name in WEIGHTS if not name.startswith("ae-")]
 TORCHAC = [f"{name}.torchac" for name in FOUR if name.endswith("-q1") and not name.startswith("joint")]
 READS = {

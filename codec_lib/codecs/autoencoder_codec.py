@@ -50,6 +50,11 @@ class AutoencoderCodec:
         return self.network.name
 
     @property
+    def dimensions(self) -> tuple:
+        """What its network and others must agree in to be exchanged."""
+        return self.network.dimensions
+
+    @property
     def quality(self) -> int:
         """B, the bits of its quantiser."""
         return self.network.B

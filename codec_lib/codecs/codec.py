@@ -71,6 +71,11 @@ class Codec:
         return self.network.name
 
     @property
+    def dimensions(self) -> tuple:
+        """What its transforms and those of others must agree in to be exchanged."""
+        return self.network.dimensions
+
+    @property
     def quality(self) -> float:
         """1 to 4 for the rate points of the reports, 0 to 5 of a model for every rate; whole ones are integers."""
         whole, rest = divmod(self.thousandths, THOUSAND)

@@ -48,6 +48,11 @@ class GainedCodec:
         return self.gained.model.name
 
     @property
+    def dimensions(self) -> tuple:
+        """As of a codec of one rate."""
+        return self.gained.dimensions
+
+    @property
     def quality(self) -> None:
         """None in particular: it has them all."""
 

@@ -1,6 +1,7 @@
 """Training: a run, and the weights that come of it."""
 
 import argparse
+import math
 from pathlib import Path
 
 from codec_lib.commands import options
@@ -19,11 +20,19 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def _add_subject(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", required=True, metavar="NAME", help=options.ALL_MODELS)
-    p.add_argument(
+    rate = p.add_mutually_exclusive_group()
+    rate.add_argument(
         "--lmbda",
         type=float,
         help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4; "
         "needless for autoencoders but ae-vae and ae-vector",
+    )
+    rate.add_argument(
+        "--lmbdas",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="one network for all rates between; 0.0035 to 0.093 are qualities 0 to 5",
     )
     p.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
@@ -95,9 +104,13 @@ def run(args: argparse.Namespace) -> None:
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0
+    if args.lmbdas is not None:
+        args.lmbda, args.lmbdas = math.prod(map(abs, args.lmbdas)) ** 0.5, tuple(args.lmbdas)
     if args.lmbda is None:
         if args.model not in AUTOENCODERS or args.model in ("ae-vae", "ae-vector"):
-            raise Unsupported(f"The model {args.model} cannot be trained without --lmbda; 0.013 is quality 2.")
+            raise Unsupported(
+                f"The model {args.model} cannot be trained without --lmbda or --lmbdas; 0.013 is quality 2."
+            )
         args.lmbda = 0.013  # a mere factor of the loss, where the rate is fixed
     names = Settings.__dataclass_fields__
     settings = Settings(**{k: v for k, v in vars(args).items() if k in names})
@@ -124,7 +137,7 @@ def _origins(args: argparse.Namespace, settings):
         if file is None:
             continue
         origins[option] = weight_files.read(file)
-        if origins[option].network.dimensions != make_model(settings).dimensions:
+        if origins[option].dimensions != make_model(settings).dimensions:
             raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
         if file.with_suffix(".json").is_file():
             cards.append(read_card_of(file))
@@ -135,6 +148,8 @@ def _origins(args: argparse.Namespace, settings):
         raise Unsupported("--transforms needs --start, whose prior goes with them; autoencoders have none.")
     if origins["start"].model != args.model:
         raise Unsupported(f"--transforms needs a --start that holds the prior of a {args.model} model.")
+    if settings.lmbdas is not None or transforms.quality is None:
+        raise Unsupported("--transforms are of one rate; a model for every rate has them from --start.")
     if transforms.lmbda != settings.lmbda:
         raise Unsupported(
             f"The transforms of {args.transforms} are for lmbda {transforms.lmbda}, not {settings.lmbda}."
