@@ -52,7 +52,7 @@ def of_compressai(curves: Curves) -> Curves:
 
 def of_report() -> Curves:
     """The curves on Kodak of the report we reproduce."""
-    rows = tables.read_csv(DATA / "seed_results.csv")
+    rows = tables.read_csv(DATA / "reported_results.csv")
     return {f"{n}, the report (published)": [row for row in rows if row["model"] == n] for n in COMPRESSAI}
 
 

@@ -1,4 +1,4 @@
-"""What the four reports printed beside what was measured here: `data/seed_numbers.csv` and the tables of `figures/`.
+"""What the four reports printed beside what was measured: `data/reported_numbers.csv` and the tables of `figures/`.
 
 A setting is a list of conditions, as `lmbda=0.013`, `picture=2;B=1` or `B=2;pixels=262144`.
 """
@@ -10,7 +10,7 @@ from codec_lib import tables
 from codec_lib.errors import BadData
 from codec_lib.places import DATA
 
-SEED_NUMBERS = DATA / "seed_numbers.csv"
+REPORTED_NUMBERS = DATA / "reported_numbers.csv"
 """A row per number that a report printed: report (1 to 4), item, setting, quantity, unit, value, note."""
 
 Key = tuple[str, str, str]
@@ -63,7 +63,7 @@ def collect(folder: Path, dataset: str = "kodak") -> dict[Key, float]:
     return ours
 
 
-def compare(seed_rows: list[tables.Row], ours: Mapping[Key, float | None]) -> list[tables.Row]:
+def compare(reported_rows: list[tables.Row], ours: Mapping[Key, float | None]) -> list[tables.Row]:
     """The reproduction table: the reports' rows with `ours`, `difference` (ours - theirs) and `difference [%]`.
 
     Beside a number of one of a report's own pictures (`picture=...`) stands our mean, beside one whose
@@ -71,22 +71,22 @@ def compare(seed_rows: list[tables.Row], ours: Mapping[Key, float | None]) -> li
     None and `note` has the reason.
 
     Args:
-        seed_rows: of `SEED_NUMBERS`.
+        reported_rows: of `REPORTED_NUMBERS`.
         ours: of `collect`; None where a number could not be measured.
 
     Raises:
         BadData: a row lacks a column, or its value is not a number.
     """
     compared = []
-    for row in seed_rows:
+    for row in reported_rows:
         try:
-            seed, note, our = float(row["value"]), row["note"], _counterpart(row, ours)
+            theirs, note, our = float(row["value"]), row["note"], _counterpart(row, ours)
         except (KeyError, TypeError, ValueError) as error:
             raise BadData(f"A row of the reports' numbers has no number or lacks a column: {row}.") from error
-        difference = None if our is None else our - seed
+        difference = None if our is None else our - theirs
         compared.append(row | {
             "ours": our, "difference": difference,
-            "difference [%]": None if difference is None or not seed else 100 * difference / seed,
+            "difference [%]": None if difference is None or not theirs else 100 * difference / theirs,
             "note": note or ("not measured here" if our is None else None),
         })  # fmt: skip
     return compared

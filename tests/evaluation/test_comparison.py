@@ -62,7 +62,7 @@ def test_transforms_are_counted(codecs):
 
 
 def test_models_are_compared_by_files(codecs, photo, tmp_path):
-    images.write_png(tmp_path / "a.png", photo)
+    images.write_picture(tmp_path / "a.png", photo)
     (found,) = evaluation.compare({"mine": codecs["hyperprior"]}, [tmp_path / "a.png"])
     data = codecs["hyperprior"].encode(photo)
     assert found["bpp"] == pytest.approx(8 * len(data) / photo[..., 0].size)

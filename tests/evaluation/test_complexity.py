@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates: the seed's table, and counts by hand."""
+"""Parameters and multiply-accumulates: the report's table, and counts by hand."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from codec_lib.networks import models
 from codec_lib.networks.models import Preset
 from codec_lib.networks.priors.joint import JointAutoregressive
 
-SEED = {row["model"]: row for row in tables.read_csv(datasets.ROOT / "data" / "seed_complexity.csv")}
+SEED = {row["model"]: row for row in tables.read_csv(datasets.ROOT / "data" / "reported_complexity.csv")}
 CHECKERBOARD_RUNS_ITS_ENTROPY_PARAMETERS_TWICE = 1536 * (768 * 640 + 640 * 512 + 512 * 384)
 
 
@@ -19,7 +19,7 @@ def counted() -> dict[str, dict[str, int]]:
 
 
 @pytest.mark.parametrize("name", registry.PRIORS)
-def test_counted_like_the_seed_the_sizes_are_the_seeds(counted, name):
+def test_counted_like_the_report_the_sizes_are_the_reports(counted, name):
     assert counted[name]["thop_params"] / 1e6 == pytest.approx(SEED[name]["params_millions"], abs=5e-4)
     macs = counted[name]["thop_macs"]
     if name == "checkerboard":

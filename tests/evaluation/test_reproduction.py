@@ -1,4 +1,4 @@
-"""The reproduction table: the seeds' numbers are complete, ours are found beside them, differences are right."""
+"""The reproduction table: the reports' numbers are complete, ours are found beside them, differences are right."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,13 +19,13 @@ UNITS = {
 
 
 @pytest.fixture(scope="module")
-def seed_rows() -> list[tables.Row]:
-    return tables.read_csv(reproduction.SEED_NUMBERS)
+def reported_rows() -> list[tables.Row]:
+    return tables.read_csv(reproduction.REPORTED_NUMBERS)
 
 
 @pytest.fixture(scope="module")
-def compared(seed_rows) -> list[tables.Row]:
-    return reproduction.compare(seed_rows, reproduction.collect(FIGURES))
+def compared(reported_rows) -> list[tables.Row]:
+    return reproduction.compare(reported_rows, reproduction.collect(FIGURES))
 
 
 def numbers(rows: list[tables.Row]) -> Counter:
@@ -35,10 +35,10 @@ def numbers(rows: list[tables.Row]) -> Counter:
 def older_numbers() -> list[tuple]:
     """All numbers of the three older tables, as `numbers` has them."""
     found = []
-    for r in tables.read_csv(DATA / "seed_results.csv"):
+    for r in tables.read_csv(DATA / "reported_results.csv"):
         quantities = ("num_pixels", "bits", "bpp", "psnr", "time(enc)", "time(dec)")
         found += [(4, r["model"], f"lmbda={r['lmbda']}", q, r[q]) for q in quantities]
-    for r in tables.read_csv(DATA / "seed_complexity.csv"):
+    for r in tables.read_csv(DATA / "reported_complexity.csv"):
         found += [(4, r["model"], "lmbda=0.0067", "params", r["params_millions"]),
                   (4, r["model"], "lmbda=0.0067;pixels=393216", "macs", r["macs_billions"])]  # fmt: skip
     for r in tables.read_csv(DATA / "reported_autoencoders.csv"):
@@ -49,15 +49,15 @@ def older_numbers() -> list[tuple]:
     return [number for number in found if number[-1] is not None]
 
 
-def test_every_number_of_the_older_tables_is_there_once(seed_rows):
-    found, older = numbers(seed_rows), older_numbers()
+def test_every_number_of_the_older_tables_is_there_once(reported_rows):
+    found, older = numbers(reported_rows), older_numbers()
     assert len(older) == 8 * 6 + 4 * 2 + 4 * 2 + 5 * 2 + 3 * 2
     assert {number: found[number] for number in older} == dict.fromkeys(older, 1)
 
 
-def test_the_numbers_that_the_older_tables_lack_are_there(seed_rows):
+def test_the_numbers_that_the_older_tables_lack_are_there(reported_rows):
     older = set(older_numbers())
-    assert {n for n in numbers(seed_rows) if n not in older} == {
+    assert {n for n in numbers(reported_rows) if n not in older} == {
         (1, "ae-vector", "picture=1", "psnr", 12.6),
         (3, "ae-resnet18", "B=2;pixels=262144", "symbols", 32768),
         (3, "ae-resnet18", "B=2", "symbols per pixel", 0.125),
@@ -69,37 +69,37 @@ def test_the_numbers_that_the_older_tables_lack_are_there(seed_rows):
     }
 
 
-def test_the_rows_are_well_formed(seed_rows):
-    assert all(list(row) == COLUMNS for row in seed_rows)
-    assert {row["report"] for row in seed_rows} == {1, 2, 3, 4}
-    assert all(str(row["unit"]) == UNITS[row["quantity"]] for row in seed_rows)
-    assert max(numbers(seed_rows).values()) == 1
+def test_the_rows_are_well_formed(reported_rows):
+    assert all(list(row) == COLUMNS for row in reported_rows)
+    assert {row["report"] for row in reported_rows} == {1, 2, 3, 4}
+    assert all(str(row["unit"]) == UNITS[row["quantity"]] for row in reported_rows)
+    assert max(numbers(reported_rows).values()) == 1
 
 
-def test_rates_are_bits_per_pixel(seed_rows):
-    """The fourth seed's rates exceed its bits over its pixels by up to 208 bit: a slip of a digit would show."""
-    at = {(r["item"], r["setting"], r["quantity"]): r["value"] for r in seed_rows}
+def test_rates_are_bits_per_pixel(reported_rows):
+    """The fourth report's rates exceed its bits over its pixels by up to 208 bit: a slip of a digit would show."""
+    at = {(r["item"], r["setting"], r["quantity"]): r["value"] for r in reported_rows}
     known = [key[:2] for key in at if key[2] == "bits"]
     assert len(known) == 8
     for key in known:
         assert at[*key, "bits"] == pytest.approx(at[*key, "bpp"] * at[*key, "num_pixels"], abs=210)
 
 
-def test_each_number_has_one_of_ours_or_the_reason_why_not(seed_rows):
-    rows = reproduction.compare([row | {"note": row["note"] or "no reason"} for row in seed_rows],
+def test_each_number_has_one_of_ours_or_the_reason_why_not(reported_rows):
+    rows = reproduction.compare([row | {"note": row["note"] or "no reason"} for row in reported_rows],
                                 reproduction.collect(FIGURES))  # fmt: skip
     assert [row for row in rows if row["ours"] is None and row["note"] == "no reason"] == []
     assert {row["item"] for row in rows if row["ours"] is None} <= {"jpeg"}
 
 
-def test_numbers_of_a_seeds_own_pictures_say_so(seed_rows):
-    own = [row for row in seed_rows if str(row["setting"]).startswith("picture=")]
+def test_numbers_of_a_reports_own_pictures_say_so(reported_rows):
+    own = [row for row in reported_rows if str(row["setting"]).startswith("picture=")]
     assert len(own) == 17
     assert all("not published" in row["note"] for row in own)
-    assert not any("not published" in str(row["note"]) for row in seed_rows if row not in own)
+    assert not any("not published" in str(row["note"]) for row in reported_rows if row not in own)
 
 
-def test_parameters_and_macs_are_the_seeds_where_it_counted_as_we_do(compared):
+def test_parameters_and_macs_are_the_reports_where_it_counted_as_we_do(compared):
     rows = [r for r in compared if r["quantity"] in ("params", "macs")]
     alike = [r for r in rows if "factorized model's" not in str(r["note"]) and "run twice" not in str(r["note"])]
     assert (len(rows), len(alike)) == (13, 9)
@@ -156,9 +156,9 @@ def test_tables_are_read_by_the_name_of_the_data_set(tmp_path):
     assert reproduction.collect(tmp_path, "mine") == without_pictures | jpeg
 
 
-def test_without_tables_nothing_stands_beside_the_seeds(seed_rows, tmp_path):
-    rows = reproduction.compare(seed_rows, reproduction.collect(tmp_path / "nowhere", "kodak"))
-    assert len(rows) == len(seed_rows)
+def test_without_tables_nothing_stands_beside_the_reports(reported_rows, tmp_path):
+    rows = reproduction.compare(reported_rows, reproduction.collect(tmp_path / "nowhere", "kodak"))
+    assert len(rows) == len(reported_rows)
     assert all(r["ours"] is r["difference"] is r["difference [%]"] is None and r["note"] for r in rows)
 
 
@@ -190,7 +190,7 @@ def test_a_folder_in_place_of_a_table_is_bad_data(tmp_path: Path):
 
 
 @pytest.mark.parametrize("bad", [row("a", "B=1", "psnr", "much"), row("a", "B=1", "psnr", None), {"item": "a"}])
-def test_a_bad_row_of_the_seeds_is_bad_data(bad):
+def test_a_bad_row_of_the_reports_is_bad_data(bad):
     with pytest.raises(BadData) as raised:
         reproduction.compare([bad], {})
     assert is_a_sentence(raised.value)

@@ -173,7 +173,7 @@ def test_every_table_of_data_belongs_to_the_notebook_that_reads_it():
     }
     own = of["00_autoencoders"] - {"releases.csv"}  # that all read who load weights
     assert own == {"autoencoder_runs.csv", "reported_autoencoders.csv"}
-    assert "seed_numbers.csv" in of["05_evaluation"], "reproduction reads it"
+    assert "reported_numbers.csv" in of["05_evaluation"], "reproduction reads it"
     others = {f"{name}.csv" for name in NAMES} | {"ablations.csv"}  # manifests, and a table of data/weights/README.md
     assert set().union(*of.values()) == {path.name for path in (ROOT / "data").glob("*.csv")} - others
 
