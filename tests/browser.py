@@ -114,7 +114,7 @@ def boards(browser: webdriver.Chrome) -> list[WebElement]:
 
 def move(control: WebElement) -> str:
     """Move one control to another position; its kind."""
-    if buttons := control.find_elements(By.CSS_SELECTOR, ".widget-toggle-buttons button"):
+    if buttons := control.find_elements(By.CSS_SELECTOR, "button.widget-toggle-button"):
         next(button for button in buttons if "mod-active" not in button.get_attribute("class")).click()
         return "buttons"
     if selects := control.find_elements(By.TAG_NAME, "select"):
@@ -138,12 +138,12 @@ def explore(browser: webdriver.Chrome, name: str, out: Path, limit: float) -> li
     """Move each control of each board; what went wrong."""
     wrong = []
     for k in range(len(boards(browser))):
-        controls = boards(browser)[k].find_elements(By.CSS_SELECTOR, ":scope > .widget-hbox > .jupyter-widgets")
+        controls = boards(browser)[k].find_elements(By.CSS_SELECTOR, ":scope > .widget-hbox > *")
         for i in range(len(controls)):
             board = boards(browser)[k]
             browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", board)
             before = state(board)
-            control = board.find_elements(By.CSS_SELECTOR, ":scope > .widget-hbox > .jupyter-widgets")[i]
+            control = board.find_elements(By.CSS_SELECTOR, ":scope > .widget-hbox > *")[i]
             where = f"{name}, board {k + 1}, control {i + 1} ({control.text.split()[0] if control.text else ''})"
             try:
                 kind = move(control)
@@ -163,12 +163,17 @@ def explore(browser: webdriver.Chrome, name: str, out: Path, limit: float) -> li
 
 def upload(browser: webdriver.Chrome, folder: Path, out: Path, name: str) -> list[str]:
     """Give the chooser a picture of one's own; what went wrong."""
-    inputs = browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output input[type=file]")
-    if not inputs:
+    buttons = browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output button.widget-upload")
+    if not buttons:
         return []
+    # The button opens a dialog of the system by an input that is in no page: put it into the page instead.
+    browser.execute_script("HTMLInputElement.prototype.click = function () { document.body.append(this); }")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", buttons[0])
+    buttons[0].click()
+    chosen = browser.find_element(By.CSS_SELECTOR, "body > input[type=file]")
     picture = folder / "own.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)).save(picture)
-    inputs[0].send_keys(str(picture))
+    chosen.send_keys(str(picture))
     said = (By.CSS_SELECTOR, ".jp-OutputArea-output .widget-html-content")
     try:
         WebDriverWait(browser, 60).until(
