@@ -23,7 +23,8 @@ def board(show: Callable[..., Shown], **controls: widgets.Widget) -> widgets.VBo
 
     A `CodecError` becomes the line, and the picture stays.
     """
-    picture, line = widgets.Image(format="png"), widgets.HTML()
+    unstretched = widgets.Layout(align_self="flex-start")
+    picture, line = widgets.Image(format="png", layout=unstretched), widgets.HTML()
 
     def update(_=None) -> None:
         start = time.perf_counter()
@@ -32,7 +33,7 @@ def board(show: Callable[..., Shown], **controls: widgets.Widget) -> widgets.VBo
         except CodecError as error:
             line.value = html.escape(str(error))
             return
-        picture.value = _png(shown.picture)
+        picture.value, picture.layout.width = _png(shown.picture), f"{ENLARGED * shown.picture.shape[1]}px"
         line.value = f"{html.escape(shown.caption)} · {time.perf_counter() - start:.2f} s"
 
     for control in controls.values():
