@@ -54,13 +54,16 @@ def restore(network: nn.Module, stored: dict[str, Tensor]) -> nn.Module:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise BadData(f"The weights {name} hold numbers that are not finite or too large for half precision.")
 
-    def restored(name: str) -> Tensor:
-        tensor = stored[name].float()
-        if name + _SCALE not in stored:
-            return tensor
-        return tensor * stored[name + _SCALE].view(-1, *[1] * (tensor.dim() - 1))
+    types = {name: tensor.dtype for name, tensor in network.state_dict().items()}
 
-    network.load_state_dict({name: restored(name) for name in stored if not name.endswith(_SCALE)})
+    def restored(name: str) -> Tensor:
+        tensor = stored[name]
+        if name + _SCALE not in stored:
+            return tensor.to(types[name], copy=True)
+        return (tensor * stored[name + _SCALE].view(-1, *[1] * (tensor.dim() - 1))).to(types[name])
+
+    weights = {name: restored(name) for name in stored if not name.endswith(_SCALE)}
+    network.load_state_dict(weights, assign=True)  # copying them once more takes a fifth of loading
     return network
 
 
