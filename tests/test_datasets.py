@@ -50,7 +50,7 @@ def test_manifests_are_well_formed(name):
         assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
         assert not Path(row["path"]).is_absolute()
         assert ".." not in Path(row["path"]).parts
-        assert Path(row["path"]).suffix.lower() in datasets.SUFFIXES
+        assert Path(row["path"]).suffix.lower() in images.SUFFIXES
         assert min(int(row[column]) for column in ("width", "height", "bytes")) > 0
 
 

@@ -1,5 +1,6 @@
 """Pillow opens and saves `.cbk` files once the plugin is imported."""
 
+import importlib
 import io
 import struct
 import subprocess
@@ -9,9 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import codec_lib.pillow  # noqa: F401
 from codec_lib.errors import Unsupported
 from codec_lib.weights import weight_files
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_these_tests_only():
+    """Without the plugin Pillow takes no `.cbk` file for a picture, which other tests rely on."""
+    importlib.reload(importlib.import_module("codec_lib.pillow"))
+    yield
+    for table in (Image.OPEN, Image.SAVE, Image.MIME):
+        table.pop("CBK", None)
+    Image.ID.remove("CBK")
+    Image.EXTENSION.pop(".cbk", None)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
             rows.append({"model": name, "rate": rate, "preset": path.stem.partition("-q")[0].split("-")[-1],
                          "MiB": path.stat().st_size / 2**20, "digest": digest, "": entry.description})  # fmt: skip
         if not files:
-            rows.append({"model": name, "rate": "no weights", "": entry.description})
+            missing = dict.fromkeys(("preset", "MiB", "digest"))
+            rows.append({"model": name, "rate": "no weights", **missing, "": entry.description})
     print(tables.to_text(rows, digits=1))
     if installed():
         print("A wheel has the weights of some models; a checkout of the repository has all.")

@@ -70,8 +70,8 @@ def _counted(density: UnivariateDensity, part: str, totals: dict[str, int]):
     log_prob = density.log_prob
     products = sum(H.shape[1] * H.shape[2] for H in density.H) + sum(a.shape[1] for a in density.a)
 
-    def count(x: Tensor) -> Tensor:
+    def count(x: Tensor, *gain: Tensor | float) -> Tensor:
         totals[part] += 2 * products * x.numel()  # both edges of a bin
-        return log_prob(x)
+        return log_prob(x, *gain)
 
     return count

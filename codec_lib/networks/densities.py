@@ -105,15 +105,15 @@ class UnivariateDensity(nn.Module):
         slope = torch.sigmoid(h) * torch.sigmoid(-h)  # not c * (1 - c): that is 0 as soon as c rounds to 1
         return (slope * jacobian)[:, 0, :]
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log of the probability of [x - 1/2, x + 1/2], nats. (C, n) -> (C, n), <= 0."""
-        return log_bin_probability(self.logits(x - 0.5), self.logits(x + 0.5))
+    def log_prob(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """log of the probability of [x - 1/2, x + 1/2] / gain, nats. (C, n) -> (C, n), <= 0."""
+        return log_bin_probability(self.logits((x - 0.5) / gain), self.logits((x + 0.5) / gain))
 
 
 def density_bits(density: UnivariateDensity, latent: Tensor, gain: float | Tensor = 1.0) -> Tensor:
     """Ideal code length of a latent whose channels have a density each, bits. (B, M, h, w) -> (B,).
 
-    Where the latent is `gain` times what the densities are of, broadcast to its shape, their bins are narrower.
+    The latent is `gain` times what the densities are of, a number or (B, M, 1, 1).
     """
     B, M = latent.shape[:2]
 
@@ -121,8 +121,8 @@ def density_bits(density: UnivariateDensity, latent: Tensor, gain: float | Tenso
         return values.transpose(0, 1).reshape(M, -1)  # (M, B h w)
 
     with torch.autocast(latent.device.type, enabled=False):
-        edges = [by_channel((latent + side) / gain) for side in (-0.5, 0.5)]
-        log_p = log_bin_probability(*map(density.logits, edges))
+        gains = by_channel(gain.expand_as(latent)) if torch.is_tensor(gain) and gain.dim() else gain
+        log_p = density.log_prob(by_channel(latent), gains)
     return log_p.reshape(M, B, -1).sum((0, 2)) / -math.log(2)
 
 

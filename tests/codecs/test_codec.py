@@ -140,7 +140,7 @@ def test_the_network_itself_says_nearly_the_same(each_codec, photo):
     assert sum(b.item() for b in said.bits.values()) == pytest.approx(bits, rel=0.005)
     assert list(said.bits) == list(each_codec.tables)
     difference = np.abs(images.to_pixels(said.x_hat).astype(int) - pixels)
-    assert (difference <= 1).mean() > 0.98  # means out of integers shift y_hat by less than a hundredth
+    assert (difference <= 1).mean() > 0.97  # means out of integers shift y_hat by less than a hundredth
 
 
 def test_symbols_are_the_latents_rounded(pair, tiny_models, photo):

@@ -18,6 +18,7 @@ from codec_lib.codecs.codec import Codec, Symbols, freeze
 from codec_lib.coding import integer_networks
 from codec_lib.coding.container import unpack
 from codec_lib.networks import models
+from codec_lib.networks.layers import MaskedConv2d
 from codec_lib.weights import weight_files
 
 # --- a thousand cases within a process ------------------------------------------------------
@@ -40,10 +41,9 @@ def random_codecs(name: str, seed: int) -> tuple[Codec, Codec]:
                 if hasattr(layer, "weight"):
                     layer.weight.normal_(0, size / math.sqrt(layer.weight[0].numel()))
                     layer.bias.uniform_(-1, 1)
-            if name != "hyperprior":
-                model.context.weight.normal_(0, size / math.sqrt(model.context.weight[0].numel()))
-            last = model.h_s[-1] if name == "hyperprior" else model.entropy_parameters[-1]
-            last.bias[-model.size.M :].uniform_(-4, 8)
+            for context in (m for m in model.modules() if isinstance(m, MaskedConv2d)):
+                context.weight.normal_(0, size / math.sqrt(context.weight[0].numel()))
+            model.expect(torch.empty(model.size.M).uniform_(-4, 8))
     frozen = freeze(model.eval(), "tiny", 0.025)
     return frozen, in_layout(frozen, "contiguous")
 

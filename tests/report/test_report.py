@@ -149,7 +149,7 @@ def test_the_graph_of_the_report_is_complete(made):
     ("changed", "notebooks"),
     [
         ("data/autoencoder_runs.csv", ("00", "05")),
-        ("data/weights/hyperprior-compact-q2.json", ("03", "04", "05")),
+        ("data/weights/hyperprior-compact-q2.json", ("03", "04", "05", "07")),
         ("codec_lib/report/webpage.py", ()),
     ],
 )
