@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,38 +96,42 @@ def freeze(gained: Gained, preset: str) -> GainedCodec:
     gained.gains.round_()
     gains = {_GAINS + name: tensor for name, tensor in round_weights(gained.gains).items()}
     stored = round_weights(gained.model) | gains
-    return assemble(type(gained.model)(gained.model.size), stored, None, preset)
+    rounded = _restored(type(gained.model)(gained.model.size), stored)
+    return assemble(rounded, stored, _tables_of_all(rounded), preset)
 
 
-def assemble(model: Prior, stored: dict[str, Tensor], tables: dict[str, Tables] | None, preset: str) -> GainedCodec:
-    """A codec of a fresh model and the tensors of a weight file; without its tables they are made.
+def assemble(gained: Gained, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str) -> GainedCodec:
+    """A codec of a model whose weights are those `stored`, the tensors of a weight file."""
+    digest = digest_of([gained.model.name, preset], stored | stored_tables(tables))
+    return GainedCodec(gained, tables, preset, stored, digest)
+
+
+def _restored(model: Prior, stored: dict[str, Tensor]) -> Gained:
+    """A fresh model with the weights of a weight file, and their gains.
 
     Raises:
-        BadData: a weight is not finite, or too large for exact coding.
+        BadData: a weight is not finite.
     """
-    gains = {name.removeprefix(_GAINS): tensor for name, tensor in stored.items() if name.startswith(_GAINS)}
     gained = Gained(model, RATE_POINTS[0]).eval().requires_grad_(False)
+    gains = {name.removeprefix(_GAINS): tensor for name, tensor in stored.items() if name.startswith(_GAINS)}
     restore(gained.model, {name: tensor for name, tensor in stored.items() if not name.startswith(_GAINS)})
     restore(gained.gains, gains)
-    if tables is None:
-        tables = _tables_of_all(gained)
-    digest = digest_of([model.name, preset], stored | stored_tables(tables))
-    return GainedCodec(gained, tables, preset, stored, digest)
+    return gained
 
 
 def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> GainedCodec:
     """The codec that a weight file describes; errors of many kinds where it does not."""
     model = models.make(described["model"], described["preset"], RATE_POINTS[-1])
     stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
-    return assemble(model, stored, read_tables(table_counts(model), tensors), described["preset"])
+    tables = read_tables(table_counts(model), tensors)
+    return assemble(_restored(model, stored), stored, tables, described["preset"])
 
 
 def _tables_of_all(gained: Gained) -> dict[str, Tables]:
     tables, steps = gained.model.make_tables(), gained.model.table_steps
     for stream, step in steps.items():
-        sets = [gained.at(quality).make_tables()[stream] for quality in range(0, HIGHEST + 1, step)]
-        parts = ([getattr(one, part) for one in sets] for part in ("widths", "offsets", "frequencies"))
-        tables[stream] = Tables(*map(np.concatenate, parts))
+        qualities = range(0, HIGHEST + 1, step)
+        tables[stream] = Tables.joined([gained.at(quality).make_tables()[stream] for quality in qualities])
     return tables
 
 

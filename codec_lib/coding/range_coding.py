@@ -16,6 +16,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,12 @@ class Tables:
     def starts(self) -> np.ndarray:
         """Where each table begins in `frequencies`."""
         return np.concatenate([[0], np.cumsum(self.widths)[:-1]]).astype(np.int64)
+
+    @classmethod
+    def joined(cls, sets: Sequence["Tables"]) -> "Tables":
+        """All tables of several sets, one set after the other."""
+        parts = ([getattr(one, name) for one in sets] for name in ("widths", "offsets", "frequencies"))
+        return cls(*map(np.concatenate, parts))
 
     def part(self, first: int, count: int) -> "Tables":
         """So many tables from the first on."""

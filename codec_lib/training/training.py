@@ -24,7 +24,6 @@ from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.networks.autoencoders import PRETRAINED
 from codec_lib.networks.models import Prediction
-from codec_lib.rates import RATE_POINTS
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import every_rate, initialisation
 from codec_lib.training.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
@@ -95,7 +94,7 @@ def validate_run(model: nn.Module, x: Tensor, settings: Settings) -> dict[str, f
     if settings.lmbdas is None:
         return validate(model, x, settings.lmbda)
     points = every_rate.validated(settings.lmbdas)
-    each = [validate(model.at(round(1000 * q)), x, rates.lmbda_of(q)) for q in points]
+    each = [validate(model.at(round(rates.THOUSAND * q)), x, rates.lmbda_of(q)) for q in points]
     for quality, figures in zip(points, each, strict=True):
         figures["val_loss"] /= every_rate.usual_loss(quality)
     return {name: sum(figures[name] for figures in each) / len(each) for name in each[0]}
@@ -234,9 +233,9 @@ def _check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
         raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
     if settings.lmbdas is not None:
         low, high = settings.lmbdas
-        if not RATE_POINTS[0] <= low < high <= RATE_POINTS[-1]:
+        if not rates.RATE_POINTS[0] <= low < high <= rates.RATE_POINTS[-1]:
             raise Unsupported(
-                f"A range of lmbda must rise, from {RATE_POINTS[0]} at least to {RATE_POINTS[-1]} at most."
+                f"A range of lmbda must rise, from {rates.RATE_POINTS[0]} at least to {rates.RATE_POINTS[-1]} at most."
             )
     if not 0 <= settings.last_lr <= 1:
         raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")

@@ -83,9 +83,9 @@ class Rates:
     def codec(self, quality: int) -> weight_files.AnyCodec:
         """The codec of a quality; raises as `weight_files.load` does."""
         with self._lock:
-            if self._for_every_rate:
-                return self._for_every_rate.at(quality / THOUSAND)
-            if quality not in self._codecs:
+            if quality not in self._codecs and self._for_every_rate:  # one is kept: there are thousands
+                self._codecs = {quality: self._for_every_rate.at(quality / THOUSAND)}
+            elif quality not in self._codecs:
                 found = weight_files.load(self.model, _in_units(quality), self.preset, self.folder)
                 self._codecs[quality] = found
             return self._codecs[quality]
