@@ -82,11 +82,20 @@ def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) ->
     return last + (1 - last) * (1 + math.cos(angle)) / 2
 
 
-def loss_of(model: nn.Module, settings: Settings) -> nn.Module:
+def _loss_of(run: Run, crops: datasets.RandomCrops) -> nn.Module:
     """The loss of a run, a module whose `forward` takes a batch."""
-    if settings.lmbdas is not None:
-        return every_rate.EveryRateLoss(model, settings.lmbdas)
-    return Loss(model, settings.lmbda)
+    settings = run.settings
+    if settings.lmbdas is None:
+        return Loss(run.model, settings.lmbda)
+    if settings.prior_only:
+        sensitivity = every_rate.sensitivity(run.model, _sample(run, crops, 16))
+        return every_rate.PriorLoss(run.model, settings.lmbdas, sensitivity)
+    return every_rate.EveryRateLoss(run.model, settings.lmbdas)
+
+
+def _sample(run: Run, crops: datasets.RandomCrops, count: int) -> Tensor:
+    """Crops (count, 3, H, W) in [0, 1] of numbers that no step reaches, always the same."""
+    return torch.stack([crops[2**40 + i] for i in range(count)]).to(run.device).float() / 255
 
 
 def validate_run(model: nn.Module, x: Tensor, settings: Settings) -> dict[str, float]:
@@ -285,8 +294,7 @@ def _start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfo
     if settings.model in AUTOENCODERS:
         _start_autoencoder(run, source)
     else:
-        sample = torch.stack([crops[2**40 + i] for i in range(256)])  # numbers no step reaches
-        sample = sample.to(run.device).float() / 255
+        sample = _sample(run, crops, 256)
         model = run.model if settings.lmbdas is None else run.model.model
         if source is not None and source.quality is None:
             every_rate.carry_over(run.model, source.gained, sample)
@@ -382,7 +390,7 @@ class _Log:
 
 
 def _loop(run: Run, crops: datasets.RandomCrops, length: Length, log: _Log, progress: bool) -> None:
-    loss_of = _wrapped(run)
+    loss_of = _wrapped(run, crops)
     sampler = _Numbers(run.step, run.settings.batch_size, run.rank, run.world)
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
     begun = min(length.done(run), 1)
@@ -402,9 +410,9 @@ def _loop(run: Run, crops: datasets.RandomCrops, length: Length, log: _Log, prog
         raise KeyboardInterrupt(f"Saved at step {run.step:,}; --resume goes on from there.")
 
 
-def _wrapped(run: Run) -> nn.Module:
+def _wrapped(run: Run, crops: datasets.RandomCrops) -> nn.Module:
     """The loss of a run's model, compiled and distributed if that is wanted."""
-    losses = loss_of(run.model, run.settings)
+    losses = _loss_of(run, crops)
     if run.settings.compile:
         losses = torch.compile(losses)
     return DistributedDataParallel(losses) if run.world > 1 else losses
