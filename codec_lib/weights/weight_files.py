@@ -27,6 +27,8 @@ from codec_lib.weights import releases
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
 
+DESCRIBED = {"model", "preset", "format", "digest", "transforms", "lmbda", "lmbdas", "B"}
+"""What a weight file's metadata may tell; a name that is none of these is a damaged one."""
 
 AnyCodec = Codec | AutoencoderCodec
 Frozen = AnyCodec | GainedCodec
@@ -132,6 +134,8 @@ def read(path: str | Path) -> Frozen:
     try:
         if described["format"] not in FORMATS:
             raise ValueError("another format")
+        if not described.keys() <= DESCRIBED:
+            raise ValueError("it tells what is not known")
         kind = gained if "lmbdas" in described else registry.entry(described["model"]).load_codec()
         found = kind.from_tensors(described, tensors)
     except (CodecError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
