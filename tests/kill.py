@@ -97,7 +97,7 @@ def run(kills: int, seed: int) -> tuple[dict[str, int], list[str]]:
                 out = place.folder / "out"
                 if out.exists() and any(out.glob("*.safetensors")):  # it had ended: once more from the start
                     shutil.rmtree(out)
-                more = ["--resume"] if (out / "checkpoint.pt").exists() else []
+                more = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
                 done[name] += not place.kill(name, rng, "out", *more)
             else:
                 done[name] += not place.kill(name, rng, "out")
@@ -105,7 +105,7 @@ def run(kills: int, seed: int) -> tuple[dict[str, int], list[str]]:
                     wrong.append(f"seed {seed}, kill {kill}: {name} left half a file")
         out = place.folder / "out"
         if not any(out.glob("*.safetensors")):
-            more = ["--resume"] if (out / "checkpoint.pt").exists() else []
+            more = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
             if place.start("train", "out", *more).wait():
                 wrong.append(f"seed {seed}: the training could not be resumed")
         if card(out) != card(place.folder / "whole"):

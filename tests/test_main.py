@@ -24,7 +24,7 @@ from codec_lib.coding.container import unpack
 from codec_lib.commands import options, parser
 from codec_lib.networks import models
 from codec_lib.places import ROOT
-from codec_lib.training import initialisation
+from codec_lib.training import checkpoints, initialisation
 from codec_lib.weights import weight_files
 
 COMMANDS = ("encode", "decode", "info", "models", "train", "evaluate", "data")
@@ -448,7 +448,7 @@ def test_train_then_use_the_weights(run, pictures, tmp_path, no_mirror, monkeypa
     name, _, made = said.rpartition(": ")
     assert name == str(out / "factorized-tiny-q1.safetensors")
     assert re.fullmatch(r"2 steps, \d+\.\d minutes\n", made)
-    names = ["checkpoint.pt", "factorized-tiny-q1.json", "factorized-tiny-q1.safetensors", "log.csv"]
+    names = ["checkpoint.safetensors", "factorized-tiny-q1.json", "factorized-tiny-q1.safetensors", "log.csv"]
     assert sorted(p.name for p in out.iterdir()) == names
 
     before = snapshot(out)
@@ -580,9 +580,9 @@ def test_control_c_saves_and_says_so(pictures, tmp_path):
     assert training.returncode == 130
     step = re.fullmatch(r"codec_lib: Interrupted\. Saved at step ([\d,]+); --resume goes on from there\.\n", err)
     assert step, err
-    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    saved = checkpoints.read(out / "checkpoint.safetensors")
     assert saved["step"] == int(step[1].replace(",", "")) > 0
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.safetensors", "log.csv"]
 
 
 def test_evaluate(run, pictures, tmp_path, weights, tiny_codecs):

@@ -17,6 +17,7 @@ from codec_lib.coding.container import Container, pack, unpack
 from codec_lib.commands.options import LOSSLESS
 from codec_lib.networks.autoencoders import ResNet18
 from codec_lib.registry import AUTOENCODERS
+from codec_lib.training import checkpoints
 from codec_lib.training.runs import Settings, make_model
 from codec_lib.weights import weight_files
 
@@ -328,7 +329,7 @@ def test_a_run_is_resumed_with_its_own_settings_only(run, tiles, tmp_path, no_mi
     status, said, err = run(*options, *more, "--bits", 4)
     assert (status, err) == (0, "")
     assert "3 steps" in said
-    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    saved = checkpoints.read(out / "checkpoint.safetensors")
     tracked = [name for name in saved["model"] if name.endswith("num_batches_tracked")]
     assert tracked
     for name in saved["model"]:

@@ -23,8 +23,9 @@ from codec_lib import registry
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks.autoencoders import PRETRAINED
+from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.publishing import corpus, read_card_of
-from codec_lib.training.runs import CHECKPOINT, LENGTHS, Settings, options
+from codec_lib.training.runs import LENGTHS, Settings, options
 from codec_lib.weights import weight_files
 
 FOLDER = Path("runs", "recipe")

@@ -1,25 +1,24 @@
 """What decides a training run and what it consists of; saved to and loaded from a checkpoint."""
 
 import copy
-import io
+import json
 import time
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codec_lib.errors import BadData, Unsupported
-from codec_lib.files import write_bytes
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.autoencoders import Autoencoder
 from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
 from codec_lib.registry import AUTOENCODERS
+from codec_lib.training import checkpoints
+from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.muon import Muon
 
-CHECKPOINT = "checkpoint.pt"
 OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 LENGTHS = ("steps", "epochs", "minutes")
 
@@ -121,16 +120,14 @@ class Run:
             kept.copy_(now)  # batch normalisation averages by itself
 
     def save(self, out: Path) -> None:
-        """Replace the checkpoint in one step, so that a full disk leaves the last one."""
+        """Replace the checkpoint in `out`."""
         state = {
             "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds, "rows": self.rows,
-            "dtype": str(self.dtype), "started_from": self.started_from, "transforms_from": self.transforms_from,
-            "length_changed": self.length_changed,
+            "optimiser": self.optimiser.state_dict()["state"], "step": self.step, "seconds": self.seconds,
+            "rows": self.rows, "dtype": str(self.dtype), "started_from": self.started_from,
+            "transforms_from": self.transforms_from, "length_changed": self.length_changed,
         }  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_bytes(out / CHECKPOINT, buffer.getvalue())
+        checkpoints.write(out / CHECKPOINT, state)
 
     def load(self, out: Path) -> None:
         """Go back to where the checkpoint in `out` was saved.
@@ -141,28 +138,39 @@ class Run:
         path = out / CHECKPOINT
         if not path.is_file():
             raise BadData(f"There is no checkpoint {path} to resume from.")
+        state = checkpoints.read(path, self.device)
         try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch.load checks no checksum
-            if damaged:
-                raise ValueError(f"the checksum of {damaged} does not fit")
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            wanted = asdict(self.settings)
-            saved = asdict(Settings(self.settings.model, self.settings.lmbda)) | state["settings"]  # of older versions
-            changed = [k for k, v in wanted.items() if saved[k] != v and k not in LENGTHS]
+            saved, wanted = state["settings"], json.loads(json.dumps(asdict(self.settings)))
+            changed = [name for name in wanted if saved[name] != wanted[name] and name not in LENGTHS]
             if not changed:
                 self.model.load_state_dict(state["model"])
                 self.average.load_state_dict(state["average"])
-                self.optimiser.load_state_dict(state["optimiser"])
+                self._load_optimiser(state["optimiser"])
                 self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-                self.started_from = state["started_from"]
-                self.transforms_from = state.get("transforms_from")
-                self.length_changed = state.get("length_changed", False) or any(saved[k] != wanted[k] for k in LENGTHS)
+                self.started_from, self.transforms_from = state["started_from"], state["transforms_from"]
+                self.length_changed = state["length_changed"] or any(saved[n] != wanted[n] for n in LENGTHS)
                 self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
-        except Exception as error:  # torch raises many kinds on damaged files
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
         if changed:
             raise BadData(f"The checkpoint {path} was made with another {changed[0]} ({saved[changed[0]]}).")
+
+    def _load_optimiser(self, state: checkpoints.State) -> None:
+        """What it knows of each parameter, laid out in memory as that is, for sums in the same order."""
+        whole = self.optimiser.state_dict()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        whole["state"] = {
+            int(i): {name: _laid_out(value, parameters[int(i)]) for name, value in known.items()}
+            for i, known in state.items()
+        }
+        self.optimiser.load_state_dict(whole)
+
+
+def _laid_out(value: Tensor | float, parameter: Tensor) -> Tensor | float:
+    """A value of an optimiser; where it has a parameter's shape, with its memory format."""
+    if isinstance(value, Tensor) and value.shape == parameter.shape:
+        return torch.empty_like(parameter).copy_(value)
+    return value
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:

@@ -26,7 +26,8 @@ from codec_lib.networks.autoencoders import PRETRAINED
 from codec_lib.networks.models import Prediction
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import every_rate, initialisation
-from codec_lib.training.runs import CHECKPOINT, LENGTHS, Run, Settings, make_model
+from codec_lib.training.checkpoints import CHECKPOINT
+from codec_lib.training.runs import LENGTHS, Run, Settings, make_model
 from codec_lib.weights.weight_files import Frozen, path_of
 
 LOG = "log.csv"
@@ -177,7 +178,7 @@ def train(
     validations: int = 20,
     watch: Watch | None = None,
 ) -> Run:
-    """Train a model and leave `checkpoint.pt` and `log.csv` in `out`.
+    """Train a model and leave `checkpoint.safetensors` and `log.csv` in `out`.
 
     Every random number depends on the seed, the step and the rank alone, so a run of a given number
     of steps that was interrupted and resumed ends in the same weights as one that was not.
