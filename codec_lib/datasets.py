@@ -40,6 +40,9 @@ LICENCES = {
 LONGEST = 1024
 """Pixels on the longer side of the pictures of `photographs`, at most."""
 
+LONGEST_IN_TRAINING = 1600
+"""The same of pictures that are trained on: a crop of more pixels shows a piece of a calm surface."""
+
 _KODAK_ADDRESS = "http://r0k.us/graphics/kodak/kodak/"
 
 
@@ -169,13 +172,13 @@ def fetch(name: str, progress: bool = True) -> list[Path]:
 
 
 def open_pictures(dataset: str | Path) -> list[Path]:
-    """The pictures of one of `NAMES`, or of a folder (with its subfolders), sorted.
+    """The pictures of one of `NAMES`, of several ("train+more"), or of a folder (with its subfolders), sorted.
 
     Raises:
         BadData: the folder is absent or holds no picture file; a named set cannot be had.
     """
-    if str(dataset) in NAMES:
-        return fetch(str(dataset))
+    if names := named(dataset):
+        return [path for name in names for path in fetch(name)]
     folder = Path(dataset)
     if not folder.is_dir():
         raise BadData(f"There is no data set or folder '{dataset}'; choose from {', '.join(NAMES)}, or name a folder.")
@@ -183,6 +186,12 @@ def open_pictures(dataset: str | Path) -> list[Path]:
     if not paths:
         raise BadData(f"The folder {folder} holds no pictures.")
     return paths
+
+
+def named(dataset: str | Path) -> list[str]:
+    """The named data sets that a choice such as "train+more" consists of; none where it is a folder."""
+    names = str(dataset).split("+")
+    return names if set(names) <= set(NAMES) else []
 
 
 def can_be_had(name: str) -> bool:
@@ -213,11 +222,11 @@ def split(paths: list[Path], every: int = 25) -> tuple[list[Path], list[Path]]:
     return [p for p in paths if p not in held_out], validation
 
 
-def _load_all(paths: list[Path], progress: bool) -> list[np.ndarray]:
+def _load_all(paths: list[Path], progress: bool, longest: int = 2**31) -> list[np.ndarray]:
     loaded, refused = [], []
     for path in tqdm(paths, desc="reading pictures", unit="picture", disable=not progress):
         try:
-            loaded.append(images.read_image(path)[0])
+            loaded.append(reduce(images.read_image(path)[0], longest))
         except CodecError as error:
             refused.append(str(error))
     if not loaded:
@@ -233,7 +242,7 @@ class RandomCrops(Dataset):
     Scaling down removes JPEG's block artefacts; scaling up makes crops as smooth as photographs of many pixels.
 
     Crop number i depends on (seed, i) alone, so a resumed or a distributed run sees exactly the
-    crops it would have seen. Pictures are read once and kept in memory.
+    crops it would have seen. Pictures are read once and kept in memory, reduced to `LONGEST_IN_TRAINING`.
 
     Args:
         paths: picture files; those smaller than a crop are enlarged to fit.
@@ -250,7 +259,7 @@ class RandomCrops(Dataset):
         scales: tuple[float, float] = (0.5, 1.0),
         progress: bool = True,
     ):
-        self.pictures = [Image.fromarray(p) for p in _load_all(paths, progress)]
+        self.pictures = [Image.fromarray(p) for p in _load_all(paths, progress, LONGEST_IN_TRAINING)]
         self.size, self.seed, self.scales = size, seed, scales
 
     def __len__(self) -> int:

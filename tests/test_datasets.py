@@ -309,6 +309,18 @@ def test_open_pictures_of_a_named_set():
     assert datasets.open_pictures("embedded") == datasets.find("embedded")
 
 
+def test_several_sets_are_one():
+    assert datasets.named("train+more") == ["train", "more"]
+    assert datasets.named("embedded+other") == datasets.named("a/folder+b") == []
+    assert datasets.open_pictures("embedded+embedded") == 2 * datasets.find("embedded")
+
+
+def test_large_pictures_are_reduced_before_crops_are_taken(tmp_path):
+    save(tmp_path / "a.png", np.zeros((60, 3200, 3), np.uint8))
+    crops = datasets.RandomCrops([tmp_path / "a.png"], 16, progress=False)
+    assert crops.pictures[0].size == (datasets.LONGEST_IN_TRAINING, 30)
+
+
 def test_a_folder_that_is_absent_or_a_file_is_refused(tmp_path):
     (tmp_path / "file.png").write_bytes(b"")
     for path in (tmp_path / "absent", tmp_path / "file.png"):

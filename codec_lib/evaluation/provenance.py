@@ -81,9 +81,9 @@ def checksum(paths: Iterable[Path]) -> str:
 
 
 def of_data(dataset: str | Path) -> dict[str, str]:
-    """Name and checksum of a data set: of its manifest, which holds its pictures', or of a folder's pictures."""
-    if str(dataset) in datasets.NAMES:
-        return {"name": str(dataset), "sha256": checksum([datasets.manifest_path(str(dataset))])}
+    """Name and checksum of data sets: of their manifests, which hold the pictures', or of a folder's pictures."""
+    if names := datasets.named(dataset):
+        return {"name": str(dataset), "sha256": checksum(map(datasets.manifest_path, names))}
     return {"name": Path(dataset).name, "sha256": checksum(datasets.open_pictures(dataset))}
 
 

@@ -112,9 +112,10 @@ def _history(cards: Iterable[dict]) -> list[dict]:
 
 
 def corpus(dataset: str | Path) -> dict[str, str | int]:
-    """Name, number of pictures, checksum (of the manifest, or of a folder's pictures) and licence of a data set."""
-    if str(dataset) in datasets.NAMES:
-        count, licence = len(datasets.manifest(str(dataset))), datasets.LICENCES[str(dataset)]
+    """Name, number of pictures, checksum (of the manifest, or of a folder's pictures) and licence of data sets."""
+    if names := datasets.named(dataset):
+        count = sum(len(datasets.manifest(name)) for name in names)
+        licence = " ".join(datasets.LICENCES[name] for name in names)
     else:
         count, licence = len(datasets.open_pictures(dataset)), "Pictures of a folder; their owners' terms hold."
     return provenance.of_data(dataset) | {"pictures": count, "licence": licence}

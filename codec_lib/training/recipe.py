@@ -1,7 +1,7 @@
 """Repeat the training runs that led to weight files, from their cards alone.
 
-    python -m codec_lib.recipe --list
-    python -m codec_lib.recipe --minutes 60 --names hyperprior-compact-q3 joint-compact-q3
+    python -m codec_lib.training.recipe --list
+    python -m codec_lib.training.recipe --minutes 60 --names hyperprior-compact-q3 joint-compact-q3
 
 A card tells its own run and, in `before`, those that led to the weights it began from. Every run is repeated once,
 after those that it begins from, in a folder of its own. One that is finished is not run again, one that was
@@ -69,8 +69,10 @@ def stage_of(run: dict) -> Stage:
     """
     try:
         name, began = run["name"], {option: run.get(entry) for option, entry in ORIGINS.items()}
-        model, preset, _ = name.rsplit("-", 2)
+        model, preset = re.sub(r"-q\d+$", "", name).rsplit("-", 1)
         told = {k: run[k] for k in Settings.__dataclass_fields__ if run.get(k) is not None and k not in LENGTHS}
+        if "lmbdas" in told:
+            told["lmbdas"] = tuple(told["lmbdas"])
         settings = Settings(**{"model": model, "preset": preset} | told, steps=run["steps"])
         if registry.entry(model).load().pretrained and began["start"] is None:
             settings = replace(settings, random_start=True)  # pretrained weights were not to be had
@@ -132,7 +134,7 @@ def plan(weights: Path, names: list[str] | None = None) -> tuple[list[Stage], di
 
     Args:
         weights: folder of weight files with their cards.
-        names: of the weights that are wanted (MODEL-PRESET-qQ); all by default.
+        names: of the weights that are wanted (MODEL-PRESET or MODEL-PRESET-qQ); all by default.
 
     Raises:
         BadData, Unsupported: a card cannot be read or repeated, or there is none of that name.
@@ -238,7 +240,7 @@ def _run(words: list[str], environment: dict[str, str], seconds: float | None) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = Parser(prog="python -m codec_lib.recipe", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.training.recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--names", nargs="+", metavar="NAME", help="weights to make (default: all that have a card)")
     parser.add_argument("--minutes", type=float, metavar="T", help="stop after these; the next call goes on")
     parser.add_argument("--list", action="store_true", help="print the commands, in order, and run none")

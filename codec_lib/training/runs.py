@@ -56,6 +56,8 @@ def options(settings: Settings) -> list[str]:
     """The options of `train` that give these settings, with none left to its defaults."""
     given = []
     for name, value in asdict(settings).items():
+        if name == "lmbda" and settings.lmbdas is not None:
+            continue  # it follows from the range
         option = f"--{name.replace('_', '-')}"
         if value is True:
             given.append(option)

@@ -260,7 +260,7 @@ def _check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
     if settings.prior_only and settings.model in AUTOENCODERS:
         raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
-    if settings.dataset in ("kodak", "photographs"):
+    if {"kodak", "photographs"} & set(datasets.named(settings.dataset)):
         raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
     if settings.random_start and source is not None:
         raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")

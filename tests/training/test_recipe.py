@@ -224,6 +224,13 @@ def test_a_card_of_old_is_one_of_the_defaults():
     assert stage.key == "factorized-compact-q1 118a1d10118a1d10"
 
 
+def test_a_run_for_every_rate_is_told_by_its_range():
+    stage = recipe.stage_of(old_stage(name="space-channel-compact", lmbda=0.018, lmbdas=[0.0035, 0.093]))
+    assert (stage.settings.model, stage.settings.preset) == ("space-channel", "compact")
+    given = options(stage.settings)
+    assert "--lmbda" not in given and given[given.index("--lmbdas") :][1:3] == ["0.0035", "0.093"]
+
+
 @pytest.mark.parametrize(
     ("origin", "at_random", "origins"),
     [
