@@ -6,20 +6,21 @@
 import re
 from pathlib import Path
 
-from codec_lib import datasets
+from codec_lib import datasets, registry
 from codec_lib.datasets import ROOT
 from codec_lib.evaluation import measurements, provenance
 from codec_lib.report import execution
+from codec_lib.weights import weight_files
 
 DATASET = config.get("dataset", "kodak")
 SECOND = datasets.second_beside(DATASET)
 SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
-WEIGHTS = sorted(path.stem for path in Path("data/weights").glob("*-q*.safetensors"))  # those for every rate are not of the reports
-FOUR = [name for name in WEIGHTS if not name.startswith("ae-")]
-TORCHAC = [f"{name}.torchac" for name in FOUR if name.endswith("-q1") and not name.startswith("joint")]
+AUTOENCODERS = sorted(path.stem for path in Path("data/weights").glob("ae-*.safetensors"))
+PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIORS for quality in weight_files.available(name)]
+TORCHAC = [f"{name}.torchac" for name in PRIORS if name.endswith("-q1") and not registry.PRIORS[name.removesuffix("-compact-q1")].load().order.many]
 READS = {
-    "00_autoencoders": [name for name in WEIGHTS if name not in FOUR or name.startswith("factorized")] + ["jpeg"],
-    "05_evaluation": [*FOUR, *TORCHAC, *measurements.curves(), measurements.TIMES],
+    "00_autoencoders": [*AUTOENCODERS, *(name for name in PRIORS if name.startswith("factorized")), "jpeg"],
+    "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive"]
@@ -60,8 +61,17 @@ rule report:
     input: "build/report/index.html"
 
 
+def weights_of(wildcards):
+    """The file of that name, or, of a name that ends in a quality, the file for every rate; and that of its transforms."""
+    own = Path(f"data/weights/{wildcards.weights}.safetensors")
+    if not own.is_file():
+        own = own.with_stem(wildcards.weights.rpartition("-q")[0])
+    holder = weight_files.holder_of(own)
+    return list(map(str, [own] if holder is None else [own, holder]))
+
+
 rule codec:
-    input: "data/weights/{weights}.safetensors", code("evaluation.evaluation"), lambda w: manifest(SETS[w.set])
+    input: weights_of, code("evaluation.evaluation"), lambda w: manifest(SETS[w.set])
     output: "build/measured/{set}/{weights}{coder,(.[a-z]+)?}.csv"
     params: dataset=lambda w: SETS[w.set]
     shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {params.dataset}"

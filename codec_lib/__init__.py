@@ -1,6 +1,6 @@
 """Codecbook: learned image compression as real files that decode to the same symbols anywhere."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load"]
 
 

@@ -10,8 +10,3 @@ DATA = PACKAGE / "data" if (PACKAGE / "data").is_dir() else ROOT / "data"
 """Manifests, tables and weights: inside an installed package, beside it in a checkout."""
 
 WEIGHTS = DATA / "weights"
-
-
-def installed() -> bool:
-    """Whether this is a wheel, which has the weights of some models only, and no checkout."""
-    return DATA.parent == PACKAGE

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from codec_lib.errors import Unsupported
 
-DEFAULT_MODEL = "hyperprior"
+DEFAULT_MODEL = "space-channel"
 """Of the command line and of Pillow's plugin."""
 
 
@@ -60,7 +60,8 @@ PRIORS: dict[str, Entry] = {
                           "the same in two passes (He et al. 2021)",
                           beside=("joint", "mbt2018")),
     "space-channel": Entry("codec_lib.networks.priors.space_channel:SpaceChannel", 5, "space-channel", "#56B4E9", "v",
-                           "slices of channels, each in two passes (Minnen and Singh 2020; He et al. 2022)"),
+                           "slices of channels, each in two passes (Minnen and Singh 2020; He et al. 2022)",
+                           beside=("joint", "mbt2018")),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 import codec_lib
-from codec_lib.places import ROOT
+from codec_lib.places import ROOT, WEIGHTS
 
 BLOCK = """
 import sys
@@ -86,12 +86,12 @@ def installed(wheel, tmp_path_factory):
     return run
 
 
-def test_a_wheel_has_at_most_60_mib_and_whole_models(wheel):
+def test_a_wheel_has_at_most_60_mib_and_all_weights(wheel):
     assert wheel.stat().st_size <= 60 * 2**20
     names = zipfile.ZipFile(wheel).namelist()
     weights = {Path(name).stem for name in names if name.endswith(".safetensors")}
     assert {"codec_lib/data/kodak.csv", "codec_lib/data/releases.csv", "codec_lib/commands/encode.py"} <= set(names)
-    assert {"hyperprior-compact-q1", "hyperprior-compact-q4", "ae-vae-compact-q4"} <= weights
+    assert weights == {path.stem for path in WEIGHTS.glob("*.safetensors")}
     assert not [name for name in names if name.startswith(("tests/", "notebooks/", "data/"))]
 
 
@@ -110,16 +110,12 @@ def test_it_runs_elsewhere_on_its_dependencies_alone(installed, tmp_path, photo)
     assert installed("-c", plugin, cwd=tmp_path) == (0, "(112, 96)\n", "")
 
 
-def test_it_says_what_it_has_and_what_is_elsewhere(installed, tmp_path, photo):
+def test_it_says_what_it_has_and_what_it_lacks(installed, tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "photo.png")
     status, out, err = installed("-m", "codec_lib", "models", cwd=tmp_path)
     assert (status, err) == (0, "")
-    assert re.search(r"\| hyperprior \(default\) +\| quality 2 +\| compact \| +\d\.\d \| [0-9a-f]{16}", out)
-    assert re.search(r"\| joint +\| no weights", out)
-    status, out, err = installed("-m", "codec_lib", "encode", "photo.png", "--model", "joint", cwd=tmp_path)
-    assert (status, out) == (2, "")
-    assert "There are no weights for joint at quality 2" in err
-    assert "a checkout of the repository has all" in err
+    assert re.search(r"\| space-channel \(default\) +\| quality 0 to 5 +\| compact \| +\d\.\d \| [0-9a-f]{16}", out)
+    assert "no weights" not in out
     status, out, err = installed("-m", "codec_lib", "evaluate", "--dataset", ".", cwd=tmp_path)
     assert (status, out) == (2, "")
     assert "pip install 'codecbook[train]'" in err

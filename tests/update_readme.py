@@ -12,26 +12,36 @@ from codec_lib.files import write_bytes
 from codec_lib.places import ROOT
 
 README, FIGURES = ROOT / "README.md", ROOT / "figures"
-CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL")
+CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF 4:4:4", "JPEG XL")
 BESIDE = {name: entry.beside for name, entry in registry.PRIORS.items() if entry.beside}
-"""Model -> the report's and CompressAI's that stand beside it; the report has no curve of a checkerboard."""
+"""Model -> the report's and CompressAI's that stand beside it; the joint model's, where there is none of its own."""
 
 
 def results(figures: Path) -> str:
-    """The four models at the four rates."""
-    losses = {row["lmbda"]: row for row in tables.read_csv(figures / "05_losses_kodak.csv")}
-    rows = []
+    """A line for each rate: all models have the same transforms, so nearly the same PSNR, and differ in their bits."""
+    rows: dict[int, tables.Row] = {}
     for row in tables.read_csv(figures / "05_models_kodak.csv"):
-        of_lmbda = losses[row["lmbda"]]
-        theirs = of_lmbda[f"{BESIDE[row['model']][0]}, the report"] if row["model"] in BESIDE else None
-        rows.append({"model": row["model"], "quality": row["quality"], "lmbda": row["lmbda"], "bpp": row["bpp"],
-                     "PSNR [dB]": row["psnr"], "MS-SSIM": row["ms_ssim"], "loss": of_lmbda[row["model"]],
-                     "loss of the report": theirs})  # fmt: skip
-    return tables.to_text(rows, digits={"lmbda": 4, "PSNR [dB]": 2})
+        line = rows.setdefault(row["quality"], {"quality": row["quality"], "lmbda": row["lmbda"]})
+        if row["model"] == "hyperprior":
+            line |= {"PSNR [dB]": row["psnr"], "MS-SSIM": row["ms_ssim"]}
+        line[f"{row['model']} [bpp]"] = row["bpp"]
+    columns = ["quality", "lmbda", "PSNR [dB]", "MS-SSIM", *(f"{name} [bpp]" for name in registry.PRIORS)]
+    in_order = [{column: row[column] for column in columns} for row in rows.values()]
+    return tables.to_text(in_order, digits={"lmbda": 4, "PSNR [dB]": 2})
+
+
+def losses(figures: Path) -> str:
+    """The loss at the lmbda of the report, and the report's, which has no curve of a checkerboard."""
+    rows = []
+    for row in tables.read_csv(figures / "05_losses_kodak.csv"):
+        if row.get("joint, the report") is not None:
+            names = [n for name in registry.PRIORS for n in (name, f"{name}, the report") if row.get(n) is not None]
+            rows.append({"loss at lmbda": row["lmbda"]} | {name: row[name] for name in names})
+    return tables.to_text(rows, digits={"loss at lmbda": 4})
 
 
 def bd_rates(figures: Path) -> str:
-    """The four models against other codecs."""
+    """The models against other codecs."""
     matrix = {row["against"]: row for row in tables.read_csv(figures / "05_bd_rate_kodak.csv")}
     rows = []
     for model, (report, compressai) in BESIDE.items():
@@ -54,7 +64,8 @@ def autoencoders(figures: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "| model | quality |": results,
+    "| quality | lmbda |": results,
+    "| loss at lmbda |": losses,
     "| BD-rate [%] |": bd_rates,
     "| model | B |": autoencoders,
 }

@@ -23,11 +23,12 @@ def history() -> str:
     for path in sorted(weight_files.WEIGHTS.glob("*.json")):
         card = publishing.read_card_of(path)
         stages, last = recipe.in_order(known, [recipe.stage_of(card).key]), card["validation"]
-        rows.append({"weights": f"`{path.stem}`", "lmbda": card["lmbda"], "runs": len(stages),
+        lmbda = "{} to {}".format(*card["lmbdas"]) if "lmbdas" in card else f"{card['lmbda']:g}"
+        rows.append({"weights": f"`{path.stem}`", "lmbda": lmbda, "runs": len(stages),
                      "steps": sum(s.settings.steps for s in stages), "minutes": sum(s.minutes for s in stages),
                      "crop": card["crop"], "loss": last["val_loss"], "bpp": last["val_bpp"],
                      "PSNR [dB]": last["val_psnr"]})  # fmt: skip
-    return tables.to_text(rows, digits={"lmbda": 4, "minutes": 0, "PSNR [dB]": 2})
+    return tables.to_text(rows, digits={"minutes": 0, "PSNR [dB]": 2})
 
 
 def ablations(path: Path = ABLATIONS) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from codec_lib import tables
 from codec_lib.commands import options
-from codec_lib.places import installed
 from codec_lib.rates import RATE_POINTS
 from codec_lib.registry import AUTOENCODERS, DEFAULT_MODEL, presets
 from codec_lib.registry import models as registered
@@ -46,5 +45,3 @@ def run(args: argparse.Namespace) -> None:
             missing = dict.fromkeys(("preset", "MiB", "digest"))
             rows.append({"model": name, "rate": "no weights", **missing, "": entry.description})
     print(tables.to_text(rows, digits=1))
-    if installed():
-        print("A wheel has the weights of some models; a checkout of the repository has all.")

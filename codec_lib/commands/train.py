@@ -52,7 +52,9 @@ def _add_length(p: argparse.ArgumentParser) -> None:
 
 
 def _add_crops(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--dataset", default="train", metavar="DIR", help="folder of pictures, or train, more, embedded, or several: train+more")
+    p.add_argument(
+        "--dataset", default="train", metavar="DIR", help="folder, or train, more, embedded, or several: train+more"
+    )
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
     p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument(

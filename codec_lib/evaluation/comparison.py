@@ -78,13 +78,13 @@ def losses(summary: Sequence[Row], of_report: Curves) -> list[Row]:
     return list(found.values())
 
 
-def effort(cards: Mapping[tuple[str, int], Mapping]) -> list[Row]:
-    """All stages of training that led to each codec's weights, from their cards; its last validation."""
+def effort(cards: Mapping[str, Mapping]) -> list[Row]:
+    """All stages of training that led to each model's weights, from their cards; its last validation."""
     rows = []
-    for (name, quality), card in cards.items():
+    for name, card in cards.items():
         stages = [*card.get("before", []), card]
         rows.append({
-            "model": name, "quality": quality, "stages": len(stages), "steps": sum(s["steps"] for s in stages),
+            "model": name, "stages": len(stages), "steps": sum(s["steps"] for s in stages),
             "minutes": sum(s["minutes"] for s in stages), "crop": card["crop"],
             "validation loss": card["validation"]["val_loss"],
         })  # fmt: skip

@@ -117,11 +117,14 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
 
 def _codec(name: str) -> tuple[AnyCodec, str | None]:
     of_weights, _, coder = name.partition(".")
-    path = weight_files.WEIGHTS / f"{of_weights}.safetensors"
-    if not path.is_file():
-        known = ", ".join([TIMES, *curves()])
-        raise Unsupported(f"Nothing is called '{name}'; name a weight file of data/weights, or one of {known}.")
-    return weight_files.read(path), coder or None
+    every_rate, _, quality = of_weights.rpartition("-q")
+    for stem, point in ((of_weights, None), (every_rate, quality)):
+        path = weight_files.WEIGHTS / f"{stem}.safetensors"
+        if path.is_file():
+            found = weight_files.read(path)
+            return found if point is None else found.at(float(point)), coder or None
+    known = ", ".join([TIMES, *curves()])
+    raise Unsupported(f"Nothing is called '{name}'; name weights of data/weights with a quality, or one of {known}.")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,10 +16,13 @@ from codec_lib.files import read_bytes, write_bytes
 from codec_lib.places import ROOT
 
 NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
+HOLDER = "hyperprior-*"
+"""The weights that hold the transforms of all."""
+
 WEIGHTS = {
-    "00_autoencoders": ("ae-*", "factorized-*"),
-    "02_factorized_prior": ("factorized-*",),
-    "03_hyperprior": ("hyperprior-*", "factorized-*"),
+    "00_autoencoders": ("ae-*", "factorized-*", HOLDER),
+    "02_factorized_prior": ("factorized-*", HOLDER),
+    "03_hyperprior": ("factorized-*", HOLDER),
     "04_autoregressive": ("[fhjc]*",),
     "05_evaluation": ("*",),
     "07_explorer": ("[fhjcs]*",),

@@ -1,6 +1,6 @@
 """A finished training run -> a weight file and its card; and those -> the folder where codecs are looked for.
 
-python -m codec_lib.training.publishing runs/h3/hyperprior-compact-q3.safetensors runs/j3/joint-compact-q3.safetensors
+python -m codec_lib.training.publishing runs/h/hyperprior-compact.safetensors runs/j/joint-compact.safetensors
 """
 
 import json
@@ -136,7 +136,7 @@ def _device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
-def read_card(model: str, preset: str, quality: int, folder: Path = weight_files.WEIGHTS) -> dict:
+def read_card(model: str, preset: str, quality: int | None, folder: Path = weight_files.WEIGHTS) -> dict:
     """The card of a weight file.
 
     Raises:

@@ -1,7 +1,7 @@
 """Repeat the training runs that led to weight files, from their cards alone.
 
     python -m codec_lib.training.recipe --list
-    python -m codec_lib.training.recipe --minutes 60 --names hyperprior-compact-q3 joint-compact-q3
+    python -m codec_lib.training.recipe --minutes 60 --names hyperprior-compact joint-compact
 
 A card tells its own run and, in `before`, those that led to the weights it began from. Every run is repeated once,
 after those that it begins from, in a folder of its own. One that is finished is not run again, one that was

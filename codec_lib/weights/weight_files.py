@@ -20,7 +20,7 @@ from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
 from codec_lib.errors import BadData, CodecError, WrongModel
 from codec_lib.files import read_bytes, write_bytes
-from codec_lib.places import WEIGHTS, installed
+from codec_lib.places import WEIGHTS
 from codec_lib.rates import RATE_POINTS, THOUSAND
 from codec_lib.weights import releases
 
@@ -101,10 +101,15 @@ def holder_of_transforms(frozen: Frozen, folder: Path) -> str | None:
     return None
 
 
+def holder_of(path: Path) -> Path | None:
+    """The weight file that holds the transforms of another, where that does not itself."""
+    name = _open(path)[0].get("transforms")
+    return None if name is None else path.with_stem(name.partition(" ")[0])
+
+
 def dependents_of(path: Path) -> list[Path]:
     """The weight files in the same folder whose transforms a file holds."""
-    described = {other: _open(other)[0].get("transforms", "") for other in sorted(path.parent.glob("*.safetensors"))}
-    return [other for other, holder in described.items() if holder.partition(" ")[0] == path.stem]
+    return [other for other in sorted(path.parent.glob("*.safetensors")) if holder_of(other) == path]
 
 
 def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
@@ -206,8 +211,7 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
                 return found.at(quality) if point is None else found
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
-    elsewhere = "; a wheel has some models only, a checkout of the repository has all" if installed() else ""
-    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}{elsewhere}.")
+    raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
 
 
 def _rate_point(model: str, quality: float | None) -> str:

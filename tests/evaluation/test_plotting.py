@@ -111,6 +111,15 @@ def test_losses_that_do_not_compare_have_a_panel_and_a_scale_each():
     assert first.get_ylim() != second.get_ylim()
 
 
+def test_a_learning_curve_tells_what_a_doubling_is_worth():
+    rows = [{"hours": 2.0**k, "loss": 2.0 - 0.1 * k} for k in range(-1, 3)]
+    figure, doubling = plotting.learning_curve(rows, "hours", "loss")
+    assert doubling == pytest.approx(-0.1 / 1.8)
+    (axis,) = figure.axes
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_xscale()) == ("hours", "loss", "log")
+    assert np.isnan(plotting.learning_curve(rows[:1], "hours", "loss")[1])
+
+
 def test_rate_distortion_draws_each_curve_sorted_by_rate():
     rows = [{"bpp": 0.5, "psnr": 32.0}, {"bpp": 0.1, "psnr": 27.5}, {"bpp": 0.2, "psnr": None}]
     curves = {"factorized": rows, "JPEG": rows[:2], "Balle et al. 2018 factorized (paper)": rows[:1]}

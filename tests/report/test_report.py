@@ -149,7 +149,7 @@ def test_the_graph_of_the_report_is_complete(made):
     ("changed", "notebooks"),
     [
         ("data/autoencoder_runs.csv", ("00", "05")),
-        ("data/weights/hyperprior-compact-q2.json", ("03", "04", "05", "07")),
+        ("data/weights/hyperprior-compact.json", ("00", "02", "03", "04", "05", "06", "07")),
         ("codec_lib/report/webpage.py", ()),
     ],
 )

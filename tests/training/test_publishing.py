@@ -181,7 +181,8 @@ def test_the_cards_at_hand_tell_what_decided_the_run(path):
     for stage in (*card.get("before", []), card):
         assert {"name", "lmbda", "dataset", "seed", "steps", "device", "started_from", "digest"} <= set(stage)
         if "length" in stage:  # those made before tell less
-            assert set(Settings.__dataclass_fields__) - {"epochs", "bits", "largest_scale", "lmbdas"} <= set(stage)
+            optional = {"epochs", "bits", "largest_scale", "lmbdas", "minutes"}
+            assert set(Settings.__dataclass_fields__) - optional <= set(stage)
             assert stage["corpus"] == publishing.corpus(stage["dataset"])
 
 

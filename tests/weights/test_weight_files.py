@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import codec_lib
-from codec_lib import rates, registry
+from codec_lib import metrics, rates, registry
 from codec_lib.codecs import codec, weight_rounding
 from codec_lib.codecs.codec import Codec, freeze
 from codec_lib.coding.container import pack, unpack
@@ -107,20 +107,33 @@ def test_kernels_of_any_size_are_rounded_once():
 
 
 def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
-    """Those of the first format too: their digests are in files that users have."""
     paths = sorted(weight_files.WEIGHTS.glob("*.safetensors"))
-    assert {f"factorized-compact-q{quality}" for quality in range(1, 5)} <= {path.stem for path in paths}
+    assert {f"{model}-compact" for model in registry.PRIORS} <= {path.stem for path in paths}
     for path in paths:
-        model, preset, quality = path.stem.rsplit("-", 2)
-        quality = int(quality.removeprefix("q"))
-        frozen = load(model, quality, preset)
-        card = publishing.read_card(model, preset, quality)
-        assert (card["name"], card["model"], card["preset"]) == (path.stem, model, preset)
-        if isinstance(frozen, Codec):
-            assert card["lmbda"] == frozen.lmbda == rates.LMBDAS[quality - 1]
+        frozen, card = weight_files.read(path), publishing.read_card_of(path)
+        assert path == weight_files.path_of(frozen.model, frozen.preset, frozen.quality)
+        assert (card["name"], card["model"], card["preset"]) == (path.stem, frozen.model, frozen.preset)
+        if frozen.quality is None:
+            assert tuple(card["lmbdas"]) == (rates.RATE_POINTS[0], rates.RATE_POINTS[-1])
         else:
-            assert card["bits"] == frozen.quality == quality
+            assert card["bits"] == frozen.quality
         assert card["digest"] == frozen.digest.hex()
+
+
+def test_all_priors_have_the_same_transforms():
+    ours = [weight_files.read(weight_files.path_of(model, "compact", None)) for model in registry.PRIORS]
+    first, *others = (weight_files.transforms_in(frozen.stored) for frozen in ours)
+    assert all(weight_files.same_tensors(first, other) for other in others)
+    assert sum(path.stat().st_size for path in weight_files.WEIGHTS.glob("*-compact.safetensors")) < 40 * 2**20
+
+
+def test_rate_and_quality_rise_with_each_quarter(photo):
+    whole = weight_files.read(weight_files.path_of(registry.DEFAULT_MODEL, "compact", None))
+    each = [whole.at(k / 4) for k in range(21)]
+    sizes = [len(one.encode(photo)) for one in each]
+    assert sizes == sorted(set(sizes))
+    errors = [metrics.mse(photo, one.estimate(photo)[0]) for one in each]
+    assert errors == sorted(set(errors), reverse=True)
 
 
 # --- shared transforms ----------------------------------------------------------------------

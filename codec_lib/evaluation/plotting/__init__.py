@@ -12,6 +12,7 @@ from codec_lib.evaluation.plotting.curves import (
     density_fit,
     gains_over_time,
     histograms,
+    learning_curve,
     live_losses,
     loss_curves,
     loss_panels,
@@ -24,6 +25,7 @@ from codec_lib.evaluation.plotting.style import colours, kind_of, save, save_tab
 
 __all__ = [
     "block_map", "channel_grid", "colours", "density_fit", "gains_over_time", "histograms", "image_row", "kind_of",
+    "learning_curve",
     "live_losses", "loss_curves", "loss_panels", "nested_intervals", "number_grids", "panels", "rate_distortion",
     "save", "save_table", "show", "stacked_bars",
 ]  # fmt: skip

@@ -124,6 +124,31 @@ def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figu
     return figure
 
 
+@plt.rc_context(STYLE)
+def learning_curve(rows: Rows, x: str, y: str) -> tuple[Figure, float]:
+    """A loss against the time trained, with the straight line over the time's logarithm.
+
+    Args:
+        rows: a point each, of different times above 0; the line needs two.
+        x, y: columns of time and of loss.
+
+    Returns:
+        The figure, and how the line's loss changes when the time doubles, relative to the last point; NaN of one.
+    """
+    times, losses = (np.array([row[name] for row in rows], float) for name in (x, y))
+    slope, level = np.polyfit(np.log2(times), losses, 1) if len(rows) > 1 else (np.nan, np.nan)
+    figure, axis = plt.subplots(figsize=(6, 3.2))
+    ahead = np.geomspace(times.min() / 1.3, 4 * times.max(), 50)
+    axis.plot(ahead, level + slope * np.log2(ahead), color="0.6", linestyle="--")
+    axis.plot(times, losses, "o", color=BLUE)
+    for time, loss in zip(times, losses, strict=True):
+        axis.annotate(f"{loss:.3f}", (time, loss), (5, 5), textcoords="offset points")
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(xlabel=x, ylabel=y)
+    return figure, slope / losses[-1]
+
+
 def live_losses(name: str, handle: Any) -> Callable[[Rows], None]:
     """A function that draws the validation values of the rows it is given, always in one place: IPython's `handle`."""
     shown = []

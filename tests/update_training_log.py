@@ -1,0 +1,41 @@
+"""Add a line to `data/training_log.csv`: what a hyperprior for every rate loses on pictures that were not trained on.
+
+    python tests/update_training_log.py CORE-HOURS FILE
+
+CORE-HOURS is how long its transforms were trained for every rate, FILE a weight file, or the one of a single rate that
+this training began from. The loss at each whole quality is bpp + lmbda 255^2 MSE with rounding, on the middle of the
+validation pictures of `train+more`; `loss by the usual one` is the mean of those by `every_rate.USUAL_LOSS`.
+"""
+
+import sys
+from pathlib import Path
+
+from codec_lib import datasets, rates, tables
+from codec_lib.networks.gains import Gained
+from codec_lib.places import DATA
+from codec_lib.training import every_rate, training
+from codec_lib.weights import weight_files
+
+LOG = DATA / "training_log.csv"
+CROP = 192
+
+
+def row(hours: float, path: Path) -> tables.Row:
+    """The line of a weight file."""
+    frozen = weight_files.read(path)
+    gained = frozen.gained if frozen.quality is None else Gained(frozen.network, frozen.lmbda)
+    pictures = datasets.split(datasets.open_pictures("train+more"))[1]
+    x = datasets.centre_crops(pictures, CROP)
+    found = {}
+    for quality, lmbda in enumerate(rates.RATE_POINTS):
+        found[quality] = training.validate(gained.at(rates.THOUSAND * quality), x, lmbda)["val_loss"]
+    usual = sum(loss / every_rate.usual_loss(quality) for quality, loss in found.items()) / len(found)
+    return {"core-hours": hours, "loss by the usual one": round(usual, 4)} | {
+        f"loss q{quality}": round(loss, 4) for quality, loss in found.items()
+    }
+
+
+if __name__ == "__main__":
+    rows = tables.read_csv(LOG) if LOG.is_file() else []
+    rows.append(row(float(sys.argv[1]), Path(sys.argv[2])))
+    tables.write_csv(LOG, sorted(rows, key=lambda r: r["core-hours"]))
