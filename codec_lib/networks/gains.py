@@ -8,7 +8,7 @@
 
 Networks and priors know y and z as they are at the gain 1. Quality is a number from 0 to 5: at whole ones, the rate
 points, each channel has a gain of its own, and between them the logarithms are interpolated, as that of lmbda is. The
-residual blocks of g_a and g_s have a bias that depends on the rate likewise.
+residual blocks of g_a and g_s, where there are some, have a bias that depends on the rate likewise.
 
 In training every crop of a batch has a quality of its own. A codec has one: `at` folds the gains into a copy of the
 model, which is then a model of one rate like any other. What a decoder must repeat is folded with factors that
@@ -46,7 +46,7 @@ class Gains(nn.Module):
         self.inverse = nn.Parameter(-start.repeat(1, M))
         self.spread = nn.Parameter(start.repeat(1, M))
         self.gain_z = nn.Parameter(start.repeat(1, model.size.N) / 4) if "z" in model.table_counts() else None
-        widths = [[b.conv1.out_channels for b in t.residual_blocks()] for t in (model.g_a, model.g_s)]
+        widths = [[b.conv1.out_channels for b in _residual_blocks(t)] for t in (model.g_a, model.g_s)]
         self.shifts_a, self.shifts_s = (
             nn.ParameterList([nn.Parameter(torch.zeros(len(points), n)) for n in each]) for each in widths
         )
@@ -68,6 +68,11 @@ class Gains(nn.Module):
         for table in (self.gain, self.inverse, self.spread, self.gain_z):
             if table is not None:
                 table.mul_(STEP).round_().div_(STEP)
+
+
+def _residual_blocks(transform: nn.Module) -> list[nn.Module]:
+    """Those that have a bias for each rate; a transform without them has its gains alone."""
+    return transform.residual_blocks() if hasattr(transform, "residual_blocks") else []
 
 
 def between(table: Tensor, quality: Tensor) -> Tensor:
@@ -97,7 +102,7 @@ class Gained(nn.Module):
     """A model and its gains, in training form; `at` makes of it a model of one rate.
 
     Args:
-        model: of transforms that have residual blocks.
+        model: of any transforms that `rescale` by channel.
         lmbda: what it was trained for.
     """
 
@@ -123,9 +128,16 @@ class Gained(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Prediction:
         """x (B, 3, H, W) in [0, 1], quality (B), 0 to 5; for training, as what is rounded differs with the rate."""
         rate = self.gains(quality)
-        y = self.model.g_a(x, rate.shifts_a).float() * rate.gain
-        y_hat, bits = self.model.code(y, rate)
-        return Prediction(self.model.g_s(y_hat * rate.inverse, rate.shifts_s), bits)
+        y_hat, bits = self.model.code(self.analyse(x, rate) * rate.gain, rate)
+        return Prediction(self.synthesise(y_hat * rate.inverse, rate), bits)
+
+    def analyse(self, x: Tensor, rate: Rate) -> Tensor:
+        """g_a's y before its gain, float32 (B, M, H/16, W/16)."""
+        return (self.model.g_a(x, rate.shifts_a) if rate.shifts_a else self.model.g_a(x)).float()
+
+    def synthesise(self, y: Tensor, rate: Rate) -> Tensor:
+        """g_s of y_hat after its inverse gain, (B, 3, H, W)."""
+        return self.model.g_s(y, rate.shifts_s) if rate.shifts_s else self.model.g_s(y)
 
     @torch.no_grad()
     def at(self, thousandths: int) -> Prior:
@@ -133,7 +145,7 @@ class Gained(nn.Module):
         model, gains = copy.deepcopy(self.model), self.gains
         quality = torch.tensor([thousandths / THOUSAND])
         for transform, shifts in ((model.g_a, gains.shifts_a), (model.g_s, gains.shifts_s)):
-            for block, shift in zip(transform.residual_blocks(), shifts, strict=True):
+            for block, shift in zip(_residual_blocks(transform), shifts, strict=True):
                 block.conv1.bias.add_(between(shift.cpu(), quality)[0].to(block.conv1.bias.device))
 
         def power(table: Tensor) -> Tensor:

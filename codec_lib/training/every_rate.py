@@ -66,7 +66,7 @@ class PriorLoss(EveryRateLoss):
     def errors(self, x: Tensor, quality: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """MSE (B), about, and bits by stream, (B) each."""
         rate = self.model.gains(quality)
-        y = self.model.model.g_a(x, rate.shifts_a).float() * rate.gain
+        y = self.model.analyse(x, rate) * rate.gain
         y_hat, bits = self.model.model.code(y, rate)
         energy = ((y_hat - y) * rate.inverse).square().sum((2, 3))  # (B, M)
         return energy @ self.sensitivity / x[0].numel(), bits
@@ -85,10 +85,10 @@ def sensitivity(gained: Gained, x: Tensor, probes: int = 4) -> Tensor:
     quality = torch.linspace(0, len(RATE_POINTS) - 1, len(x), device=x.device)
     with torch.no_grad():
         rate = gained.gains(quality)
-        y = gained.model.g_a(x, rate.shifts_a).float()
+        y = gained.analyse(x, rate)
         y_hat = (y * rate.gain).round() * rate.inverse
     y_hat.requires_grad_()
-    x_hat, generator = gained.model.g_s(y_hat, rate.shifts_s), torch.Generator().manual_seed(0)
+    x_hat, generator = gained.synthesise(y_hat, rate), torch.Generator().manual_seed(0)
     total = torch.zeros(y.shape[1], device=x.device)
     for _ in range(probes):
         signs = (torch.randint(0, 2, x.shape, generator=generator) * 2.0 - 1).to(x.device)
@@ -123,7 +123,7 @@ def carry_over(gained: Gained, source: Gained, x: Tensor) -> None:
     if not alike:
         middle = torch.full((len(x),), (len(RATE_POINTS) - 1) / 2, device=x.device)
         rate = gained.gains(middle)
-        y = gained.model.g_a(x, rate.shifts_a)
+        y = gained.analyse(x, rate)
         if not gained.model.continue_from(source.model, 1.0, y):
             gained.model.start(y)
 

@@ -38,6 +38,25 @@ def both(request, crops):
     return whole, gained.freeze(whole, "tiny")
 
 
+def test_transforms_without_residual_blocks_have_gains_alone(monkeypatch, crops):
+    size = models.Preset("paper", 8, 12)
+    monkeypatch.setattr(models, "preset", lambda *_: size)
+    torch.manual_seed(0)
+    whole = Gained(models.make("hyperprior", "paper", 0.025), 0.025)
+    with torch.no_grad():
+        whole.model.g_a.rescale(100.0)
+        whole.gains.gain.add_(0.3 * torch.randn_like(whole.gains.gain))
+    assert not list(whole.gains.shifts_a)
+    one = gained.freeze(whole, "paper").gained.at(2400)
+    x = crops[:2]
+    rate = whole.gains(torch.full((2,), 2.4))
+    with torch.no_grad():
+        y = whole.analyse(x, rate) * rate.gain
+        assert torch.allclose(one.g_a(x), y, rtol=2e-2, atol=2e-2 * y.abs().max().item())
+        x_hat = whole.synthesise(y * rate.inverse, rate)
+        assert torch.allclose(one.g_s(y), x_hat, atol=2e-2 * x_hat.abs().max().item())
+
+
 def test_lmbda_is_geometric_between_the_rate_points():
     assert [lmbda_of(quality) for quality in range(6)] == pytest.approx(RATE_POINTS, rel=1e-12)
     assert RATE_POINTS[1:5] == LMBDAS

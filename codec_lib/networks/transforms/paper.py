@@ -4,9 +4,9 @@ x --conv 3>N--GDN--conv N>N--GDN--conv N>N--GDN--conv N>M-- y          (H/16, W/
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from codec_lib.networks.layers import GDN
+from codec_lib.networks.layers import GDN, per_channel
 from codec_lib.networks.models import Preset
 
 PRESETS = {"paper": lambda lmbda: Preset("paper", 192, 192 if lmbda < 0.02 else 320)}
@@ -34,9 +34,9 @@ class Analysis(nn.Sequential):
         self.dimensions = ("paper", N, M)
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Multiply y by `gain`."""
-        self[-1].weight.mul_(gain)
+    def rescale(self, gain: float | Tensor) -> None:
+        """Multiply y by `gain`, a number or (M)."""
+        self[-1].weight.mul_(per_channel(gain, 4))
         self[-1].bias.mul_(gain)
 
 
@@ -51,6 +51,6 @@ class Synthesis(nn.Sequential):
         )  # fmt: skip
 
     @torch.no_grad()
-    def rescale(self, gain: float) -> None:
-        """Make of gain * y what was made of y."""
-        self[0].weight.div_(gain)
+    def rescale(self, gain: float | Tensor) -> None:
+        """Make of gain * y what was made of y; a number, or (M)."""
+        self[0].weight.div_(per_channel(gain, 4))
