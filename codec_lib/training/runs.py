@@ -177,12 +177,18 @@ def _laid_out(value: Tensor | float, parameter: Tensor) -> Tensor | float:
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
     """Densities learn ten times as fast: their few parameters see every symbol. Gains, no kernels, four times."""
-    learned = [(name.removeprefix("model."), p) for name, p in model.named_parameters() if p.requires_grad]
-    density = [p for name, p in learned if name.startswith("density")]
-    gains = [p for name, p in learned if name.startswith("gains.")]
-    rest = [p for name, p in learned if not name.startswith(("density", "gains."))]
-    groups = [{"params": rest, "lr": lr, "peak": lr}, {"params": density, "lr": 10 * lr, "peak": 10 * lr}]
-    return groups + ([{"params": gains, "lr": 4 * lr, "peak": 4 * lr, "kernels": False}] if gains else [])
+    relative: dict[nn.Parameter, float] = {}
+    for module in model.modules():
+        if hasattr(module, "relative_rates"):
+            relative |= module.relative_rates()
+    groups: dict[tuple[float, bool], dict] = {(1.0, True): {"params": []}}
+    for name, parameter in model.named_parameters():
+        gains, density = name.startswith("gains."), name.removeprefix("model.").startswith("density")
+        factor = 4.0 if gains else 10.0 if density else relative.get(parameter, 1.0)
+        group = groups.setdefault((factor, not gains), {"params": [], "kernels": not gains})
+        group |= {"lr": factor * lr, "peak": factor * lr}
+        group["params"] += [parameter] if parameter.requires_grad else []
+    return [group for group in groups.values() if group["params"]]
 
 
 def faster_dtype(device: torch.device) -> torch.dtype:
