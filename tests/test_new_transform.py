@@ -1,4 +1,4 @@
-"""A pair of transforms that the package does not have, in one file: two blocks of pixels to channels, no nonlinearity."""
+"""A pair of transforms that the package does not have, in one file: linear maps of blocks of 16x16 pixels."""
 
 import sys
 

@@ -105,6 +105,19 @@ def test_the_papers_transforms_begin_near_a_klt(crops):
     assert used[:, :, 2:4, 2:4].abs().sum() == used.abs().sum() > 0, "only its own patch of 2x2"
 
 
+@torch.no_grad()
+def test_the_papers_hyperprior_begins_ahead_of_the_factorized_prior(photographs):
+    """Its z, of amplitudes as they are, is worth more than its bits from the start."""
+    bits = {}
+    for name in ("factorized", "hyperprior"):
+        torch.manual_seed(0)
+        model = models.make(name, "paper", 0.013).eval()
+        initialisation.initialise(model, photographs, 0.013)
+        bits[name] = {stream: value.sum().item() for stream, value in model(photographs).bits.items()}
+    assert sum(bits["hyperprior"].values()) < 0.98 * bits["factorized"]["y"]
+    assert 0 < bits["hyperprior"]["z"] < 0.02 * bits["hyperprior"]["y"]
+
+
 @pytest.fixture(scope="module")
 def photographs() -> Tensor:
     """Larger middles of the embedded photographs: (7, 3, 256, 256), 112 positions of z."""

@@ -125,6 +125,11 @@ class Conditional(Prior):
         """The part of y that the prior is to know: amplitudes, in the compact form on a logarithmic scale."""
         return y.abs() if self.published_form else torch.log2(1 + y.abs())
 
+    @property
+    def sees_amplitudes(self) -> bool:
+        """Whether `describe` begins with the size of each channel, without its sign."""
+        return True
+
     def side_information(self, z_hat: Tensor, y: Tensor) -> Tensor:
         """psi (B, P, h, w), for the positions that y has: h and w need not be multiples of 4."""
         return self.h_s(z_hat)[:, :, : y.shape[2], : y.shape[3]]
@@ -174,14 +179,14 @@ class Conditional(Prior):
 
     @torch.no_grad()
     def start(self, y: Tensor) -> None:
-        """Begin with a side information that says something; the published form begins at random."""
+        """Begin with a side information that says something; at random where h_a cannot see amplitudes."""
         self.inv_scale.fill_(1.0)
-        if not self.published_form:
+        if self.sees_amplitudes:
             self._start_hyper_transforms(y)
             fit_density(self.density_z, self.side_latent(y))
 
     def _start_hyper_transforms(self, y: Tensor) -> None:
-        """Make z the principal components of local log-amplitudes, and psi the scales that follow from them.
+        """Make z the principal components of local (log-)amplitudes, and psi the scales that follow from them.
 
         From a random start z collapses: before h_s has learned to use it, it only costs bits, so h_a learns to send
         nothing, and the model is stuck with one scale a channel. Here the first K channels carry, through the layers
@@ -198,12 +203,15 @@ class Conditional(Prior):
     def _start_analysis(self, y: Tensor, K: int) -> Tensor:
         """h_a gives K principal components of log-amplitudes; what keeps them positive on the way, (K)."""
         M = self.size.M
-        blocks = F.avg_pool2d(self.side_input(y)[:, :M], 4)
+        seen = self.side_input(y)[:, :M]
+        # On a logarithmic scale amplitudes of all channels have like sizes; as they are, a few would be all there is.
+        unit = seen.square().mean((0, 2, 3)).sqrt() if self.published_form else torch.ones_like(seen[0, :, 0, 0])
+        blocks = F.avg_pool2d(seen / per_channel(unit), 4)
         mean, basis, deviation = principal_components(blocks.permute(0, 2, 3, 1).flatten(0, 2), K)
         shift = (6 * deviation + 1).float()  # positive, but for rare outliers
         project, first, second = (layer for layer in self.h_a if isinstance(layer, nn.Conv2d))
         project.weight[:K] = 0.0
-        project.weight[:K, :M, 1, 1] = basis.float()
+        project.weight[:K, :M, 1, 1] = basis.float() / unit
         project.bias[:K] = shift - (basis @ mean).float()
         average = torch.tensor([0.0, 0.0, 0.5, 0.5, 0.0])  # of positions 2 i and 2 i + 1
         pass_on(first, K, average[:, None] * average)

@@ -39,6 +39,10 @@ class ContextPrior(Conditional):
         self.stored_as = self.stored_as | {"entropy_parameters": torch.float16}
 
     @property
+    def sees_amplitudes(self) -> bool:
+        return not self.published_form
+
+    @property
     def readout(self) -> nn.Conv2d:
         return self.entropy_parameters[-1]
 
