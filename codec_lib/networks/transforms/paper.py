@@ -19,7 +19,7 @@ KEPT = (12, 48, 128, 2**31)
 """Directions that the stages of the classical start keep, at most."""
 
 AMPLITUDE = 0.5
-"""Of the strongest channel after a stage of it; GDN, at first a division by sqrt(1 + 0.1 x^2), lets such values pass."""
+"""Of the strongest channel after a stage of it; GDN, at first a division by sqrt(1 + 0.1 x^2), lets those pass."""
 
 SCALE = 90.0
 """About how much larger the kernel before y is than others, and smaller that after y_hat: y counts quantiser steps."""
@@ -103,7 +103,7 @@ class Synthesis(nn.Sequential):
 
 
 def _place(weight: Tensor, kernels: Tensor) -> None:
-    """Put kernels (c, i, 2, 2) where 5x5 kernels (c.., i.., 5, 5) meet their own patch; the rest becomes small or zero."""
+    """Put kernels (c, i, 2, 2) where those of (c.., i.., 5, 5) meet their own patch; the rest becomes small or zero."""
     c, i = kernels.shape[:2]
     weight.mul_(0.05)
     weight[:c] = 0.0
