@@ -150,9 +150,9 @@ def _origins(args: argparse.Namespace, settings):
         raise Unsupported("--transforms needs --start, whose prior goes with them; autoencoders have none.")
     if origins["start"].model != args.model:
         raise Unsupported(f"--transforms needs a --start that holds the prior of a {args.model} model.")
-    if settings.lmbdas is not None or transforms.quality is None:
-        raise Unsupported("--transforms are of one rate; a model for every rate has them from --start.")
-    if transforms.lmbda != settings.lmbda:
+    if (settings.lmbdas is None) != (transforms.quality is not None):
+        raise Unsupported("Transforms and what is trained must both be for one rate, or both for every rate.")
+    if settings.lmbdas is None and transforms.lmbda != settings.lmbda:
         raise Unsupported(
             f"The transforms of {args.transforms} are for lmbda {transforms.lmbda}, not {settings.lmbda}."
         )

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from codec_lib.codecs.gained import of_transforms
 from codec_lib.networks.gains import Gained, between
 from codec_lib.rates import RATE_POINTS, loss, position_of
 
@@ -126,6 +127,13 @@ def carry_over(gained: Gained, source: Gained, x: Tensor) -> None:
         y = gained.analyse(x, rate)
         if not gained.model.continue_from(source.model, 1.0, y):
             gained.model.start(y)
+
+
+def take_transforms(gained: Gained, source: Gained) -> None:
+    """Give a model the transforms and gains of another; its prior stays, and learns what has changed."""
+    theirs = source.state_dict()
+    shared = [name for name in theirs if of_transforms(name.removeprefix("model."))]
+    gained.load_state_dict(gained.state_dict() | {name: theirs[name] for name in shared})
 
 
 def _of_any_prior(name: str) -> bool:

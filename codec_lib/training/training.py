@@ -188,7 +188,7 @@ def train(
         out: folder, created if absent.
         resume: go on from the checkpoint in `out`.
         source: begin from this codec's weights, of the same sizes and any lmbda.
-        transforms: then take g_a and g_s from this codec, of the same lmbda.
+        transforms: then take g_a and g_s from this codec, of the same lmbda or for every rate as well.
         progress: show a bar with loss, bpp and PSNR.
         validations: how often the average is validated, evenly spaced over the run.
         watch: called after each validation with the rows of the log so far, say to draw them.
@@ -305,7 +305,10 @@ def _start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfo
             initialisation.initialise(model, sample, settings.lmbda)
         if transforms is not None:
             run.transforms_from = _name(transforms)
-            initialisation.take_transforms(run.model, transforms.network)
+            if settings.lmbdas is None:
+                initialisation.take_transforms(run.model, transforms.network)
+            else:
+                every_rate.take_transforms(run.model, transforms.gained)
     run.average.load_state_dict(run.model.state_dict())
 
 
