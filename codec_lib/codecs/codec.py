@@ -174,7 +174,7 @@ class Codec:
             Desynchronised: the symbols came out different from those that went in.
         """
         container = unpack(data)
-        _, y_hat = self._read(container, progress)
+        y_hat = self._read(container, progress)[1]  # the symbols are not kept
         return self.synthesise(y_hat, container.height, container.width, progress)
 
     def analyse(self, pixels: np.ndarray) -> Symbols:
@@ -280,9 +280,10 @@ class Codec:
 
         with tqdm(total=symbols.numel(), desc="symbols", leave=False, disable=not progress, unit_scale=True) as bar:
             y_hat = self.prior.walk(psi, h, w, visit)
+        del psi  # of a large picture half a gigabyte, like each of these
         tiles.give_memory_back(h, w)
         y = symbols.T.view(-1, h, w).numpy()
-        return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat.float())
+        return ({} if z is None else {"z": z}) | {"y": y}, y_hat.float().mul_(from_grid(1.0))
 
     def _rounding(self, y: Tensor) -> Choose:
         rows = y.flatten(1).T
