@@ -3,7 +3,7 @@
 `encode`, `decode` and `evaluate` leave no output or a whole one. `train` saves after each step here, is killed again
 and again, and goes on each time; it must end in the weights of a run that nothing interrupted, bit for bit.
 
-With --report the whole of `make report` is killed instead, in a copy of the checkout, on one small picture; half of the
+With --report the whole of `make report` is killed instead, in a copy of the checkout, on one photograph; half of the
 time just after it has written a file. Each start must go on where the last was killed, and a last one must end well.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from codec_lib import tables
+from codec_lib import datasets, tables
 from codec_lib.places import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -140,7 +140,7 @@ class Report:
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
         shutil.copy(ROOT / "Snakefile", self.root)
         self.pictures.mkdir()
-        shutil.copy(GOLDEN / "photo.png", self.pictures)
+        shutil.copy(datasets.find("embedded")[0], self.pictures)  # the notebooks need some hundred pixels a side
 
     def start(self, jobs: int) -> subprocess.Popen:
         command = [sys.executable, "-m", "codec_lib.report", "--dataset", self.pictures, "--jobs", str(jobs), "--quiet"]
