@@ -1,6 +1,6 @@
 """Peak memory and time of the commands `encode` and `decode` on large pictures, each in a process of its own.
 
-    python tests/benchmark_large.py --pictures DIR --megapixels 24 --model hyperprior --quality 2
+    python tests/benchmark_large.py --pictures DIR --megapixels 24 --model hyperprior --quality 2 [--weights FOLDER]
 
 The picture is a mosaic of the photographs in DIR. With --untiled the same is done in one tile, for comparison.
 """
@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from codec_lib.registry import AUTOENCODERS
 
 MOSAIC = """
 import sys
@@ -52,20 +54,23 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, metavar="DIR")
     parser.add_argument("--megapixels", type=float, default=24)
     parser.add_argument("--model", default="hyperprior")
-    parser.add_argument("--quality", default="2")
+    parser.add_argument("--quality", default="2", help="of an autoencoder, its bits")
+    parser.add_argument("--weights", help="a folder of weight files; those of the package without it")
     parser.add_argument("--untiled", action="store_true")
     args = parser.parse_args()
     width = round((args.megapixels * 1e6 * 1.5) ** 0.5)
     height = round(width / 1.5)
+    choice = ["--model", args.model, "--bits" if args.model in AUTOENCODERS else "--quality", args.quality]
+    weights = ["--weights", args.weights] if args.weights else []
     os.environ.setdefault("CODECBOOK_MAX_PIXELS", str(10**9))
     with tempfile.TemporaryDirectory() as folder:
         source, file, back = (Path(folder) / name for name in ("a.png", "a.cbk", "b.png"))
         run(MOSAIC, width, height, source, *sorted(args.pictures.glob("*.jpg")))
         print(f"{args.model}, quality {args.quality}: {width}x{height}")
         for code in (MAIN, UNTILED) if args.untiled else (MAIN,):
-            seconds, peak = run(code, "encode", source, file, "--model", args.model, "--quality", args.quality)
+            seconds, peak = run(code, "encode", source, file, *choice, *weights)
             print(f"encode: {seconds:.1f} s, peak {peak:.0f} MB; {file.stat().st_size:,} bytes", flush=True)
-            seconds, peak = run(code, "decode", file, back)
+            seconds, peak = run(code, "decode", file, back, *weights)
             print(f"decode: {seconds:.1f} s, peak {peak:.0f} MB", flush=True)
             run(PSNR, source, back)
             file.unlink()

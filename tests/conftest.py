@@ -17,6 +17,7 @@ from codec_lib.coding import range_coding
 from codec_lib.commands.parser import main
 from codec_lib.errors import BadData
 from codec_lib.networks import autoencoders, models
+from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
 from codec_lib.networks.priors.factorized import FactorizedPrior
 from codec_lib.training import initialisation
@@ -166,6 +167,18 @@ def random_autoencoder(name: str, B: int, straight_through: bool = False) -> aut
         for _ in range(10):
             model(torch.rand(4, 3, 128, 128))  # statistics for batch normalisation
     return model.eval()
+
+
+@torch.no_grad()
+def with_random_gains(model: Prior, lmbda: float) -> Gained:
+    """A model for every rate, whose rate points all differ, and not by one factor; the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        whole = Gained(model, lmbda)
+        for table in whole.gains.parameters():
+            table.add_(0.05 * torch.randn_like(table))
+        whole.gains.inverse.copy_(-whole.gains.gain)
+    return whole
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Damage and forge files, and count what becomes of them: `python tests/fuzz.py --cases 100000 --seed 0`.
 
-The subjects are `.cbk` files of every model and coder (of version 1 too), tables of `huffman-file`, and weight files.
+The subjects are `.cbk` files of every model and coder (of version 1 too, and of models for every rate), tables of
+`huffman-file`, weight files, and checkpoints of training.
 A case is refused if a `CodecError` says so in a sentence, and right if it gives what the intact file gives though bytes
 of it have changed. Nothing else may happen: `silent` are other results without an error, `foreign` other errors, and
 `hang` cases of over ten seconds of work.
@@ -8,6 +9,7 @@ of it have changed. Nothing else may happen: `silent` are other results without 
 
 import argparse
 import dataclasses
+import itertools
 import re
 import resource
 import signal
@@ -19,15 +21,19 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from codec_lib import images
-from codec_lib.codecs import autoencoder_codec
+from codec_lib.codecs import autoencoder_codec, gained
 from codec_lib.coding.container import CODER_IDS, pack, unpack
 from codec_lib.errors import CodecError
+from codec_lib.rates import THOUSAND
 from codec_lib.registry import AUTOENCODERS, models
+from codec_lib.training import checkpoints
 from codec_lib.weights import weight_files
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,7 +48,7 @@ class Subject:
     """An intact file and what reads it.
 
     Attributes:
-        name, kind: `kind` is "cbk", "cbk version 1", "table" or "weights".
+        name, kind: `kind` is a key of `SHARES`.
         data: the file.
         read: bytes -> what they give, or a CodecError.
         expected: what the intact file gives.
@@ -149,8 +155,8 @@ def swapped(data: bytes, rng: np.random.Generator, other: bytes) -> bytes:
 
 
 FORGED = (*map(repaired, (flipped, replaced, spliced, extended, cut)), edited, swapped)
-DAMAGES = {"cbk": (*ANY, *FORGED), "cbk version 1": ANY, "table": ANY, "weights": ANY}
-SHARES = {"cbk": 0.85, "cbk version 1": 0.07, "table": 0.05, "weights": 0.03}
+DAMAGES = {"cbk": (*ANY, *FORGED), "cbk version 1": ANY, "table": ANY, "weights": ANY, "checkpoint": ANY}
+SHARES = {"cbk": 0.82, "cbk version 1": 0.07, "table": 0.05, "weights": 0.03, "checkpoint": 0.03}
 """Version 1 has no seal, so there is no harm in forging it; weights take milliseconds to read."""
 
 
@@ -161,9 +167,15 @@ def _digest(header, *symbols: np.ndarray) -> tuple:
     return header.height, header.width, zlib.crc32(b"".join(np.ascontiguousarray(s, "<i4").tobytes() for s in symbols))
 
 
+def _read_by(frozen: weight_files.Frozen, data: bytes) -> Outcome:
+    container = unpack(data)
+    codec = frozen.at(container.quality / THOUSAND) if frozen.quality is None else frozen
+    return _digest(container, *codec.read_symbols(container).values())
+
+
 def subjects(folder: Path) -> list[Subject]:
     """All kinds of files, of models so small that reading takes milliseconds."""
-    from conftest import PAIRS, random_autoencoder
+    from conftest import PAIRS, random_autoencoder, with_random_gains
 
     photo = images.read_image(GOLDEN / "photo.png")[0][:20, :37]
     found = []
@@ -171,31 +183,35 @@ def subjects(folder: Path) -> list[Subject]:
     def add(name: str, kind: str, data: bytes, read: Callable[[bytes], Outcome]) -> None:
         found.append(Subject(name, kind, data, read, read(data)))
 
+    def add_weights(model: str, data: bytes, file: bytes) -> None:
+        target = folder / f"{model}.safetensors"
+
+        def read(data: bytes) -> Outcome:
+            """Altered weights may be weights, but never those that wrote the file."""
+            target.write_bytes(data)
+            return _read_by(weight_files.read(target), file)
+
+        add(model, "weights", data, read)
+
     for model, coder in PAIRS:
         home = GOLDEN if model == "factorized" else GOLDEN / model
         path = home / "tiny.safetensors"
         frozen = weight_files.read(path)
-
-        def read(data: bytes, frozen=frozen) -> Outcome:
-            container = unpack(data)
-            return _digest(container, *frozen.read_symbols(container).values())
-
-        add(f"{model} {coder}", "cbk", frozen.encode(photo, coder), read)
-        file = found[-1].data
+        file = frozen.encode(photo, coder)
+        add(f"{model} {coder}", "cbk", file, partial(_read_by, frozen))
         old = home / f"photo-{coder}.cbk"
         if old.exists():
-            add(f"{model} {coder}", "cbk version 1", old.read_bytes(), read)
+            add(f"{model} {coder}", "cbk version 1", old.read_bytes(), partial(_read_by, frozen))
         if coder == "constriction":
-            target = folder / f"{model}.safetensors"
-
-            def read_weights(data: bytes, target=target, file=file) -> Outcome:
-                """Altered weights may be weights, but never those that wrote the file."""
-                target.write_bytes(data)
-                altered = weight_files.read(target)
-                container = unpack(file)
-                return _digest(container, *altered.read_symbols(container).values())
-
-            add(model, "weights", path.read_bytes(), read_weights)
+            add_weights(model, path.read_bytes(), file)
+            whole = gained.freeze(with_random_gains(frozen.network, frozen.lmbda), "tiny")
+            name = f"{model} for every rate"
+            for quality in (0, 2.4):
+                file = whole.at(quality).encode(photo, coder)
+                add(f"{name}, quality {quality}", "cbk", file, partial(_read_by, whole))
+            path = folder / "whole.safetensors"
+            weight_files.save(whole, path)
+            add_weights(name, path.read_bytes(), file)
     for model in AUTOENCODERS:
         frozen = autoencoder_codec.freeze(random_autoencoder(model, 4), "tiny")
         for coder in autoencoder_codec.CODERS:
@@ -216,6 +232,15 @@ def subjects(folder: Path) -> list[Subject]:
                     return _digest(container, frozen.read_symbols(container, damaged))
 
                 add(model, "table", table.read_bytes(), read_table)
+    checkpoint = folder / checkpoints.CHECKPOINT
+
+    def read_checkpoint(data: bytes) -> Outcome:
+        checkpoint.write_bytes(data)
+        return repr(checkpoints.read(checkpoint))
+
+    state = {"step": 40, "rates": [0.1, None], "model": {"kernel": torch.arange(24.0).view(2, 3, 4)}, "none": {}}
+    checkpoints.write(checkpoint, state | {"random": {"torch": torch.get_rng_state()[:64]}})
+    add("checkpoint", "checkpoint", checkpoint.read_bytes(), read_checkpoint)
     return found
 
 
@@ -239,6 +264,7 @@ def run(cases: int, seed: int, progress: bool = False) -> tuple[Counter, list[st
             pool = {kind: [] for kind in SHARES}
             for subject in subjects(Path(folder)):
                 pool[subject.kind].append(subject)
+            intact = {subject.data for subject in itertools.chain(*pool.values())}  # a splice may give another file
             for case in range(cases):
                 if progress and case % 1000 == 0:
                     print(f"\r{case:,} of {cases:,}", end="", file=sys.stderr, flush=True)
@@ -251,7 +277,7 @@ def run(cases: int, seed: int, progress: bool = False) -> tuple[Counter, list[st
                 signal.alarm(20 * int(HANG))
                 start = time.process_time()
                 try:
-                    outcome = "unchanged" if data == subject.data else _outcome(subject, data)
+                    outcome = "unchanged" if data in intact else _outcome(subject, data)
                 except _Hang:
                     outcome = "hang"
                 finally:

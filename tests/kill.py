@@ -2,10 +2,15 @@
 
 `encode`, `decode` and `evaluate` leave no output or a whole one. `train` saves after each step here, is killed again
 and again, and goes on each time; it must end in the weights of a run that nothing interrupted, bit for bit.
+
+With --report the whole of `make report` is killed instead, in a copy of the checkout, on one photograph; half of the
+time just after it has written a file. Each start must go on where the last was killed, and a last one must end well.
 """
 
 import argparse
+import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -15,10 +20,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import nbformat
+from PIL import Image
+
+from codec_lib import datasets, tables
+from codec_lib.places import ROOT
+
 GOLDEN = Path(__file__).parent / "golden"
 MAIN = "import sys; from codec_lib.__main__ import main; sys.exit(main())"
 SAVING = "from codec_lib.training import training; training.SAVE_EVERY = 0; " + MAIN
 STEPS = 40
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 class Place:
@@ -51,8 +63,7 @@ class Place:
     def start(self, name: str, output: str, *more: str) -> subprocess.Popen:
         words = [str(word).replace("OUT", str(self.folder / output)) for word in self.commands[name]]
         code = SAVING if name == "train" else MAIN
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([sys.executable, "-c", code, *words, *more], **quiet)
+        return subprocess.Popen([sys.executable, "-c", code, *words, *more], **QUIET)
 
     def kill(self, name: str, rng: random.Random, output: str, *more: str) -> bool:
         """Start a command and kill it at a random moment, half of the time near its end; whether it was too late."""
@@ -115,13 +126,125 @@ def run(kills: int, seed: int) -> tuple[dict[str, int], list[str]]:
     return done, wrong
 
 
+# --- the report -----------------------------------------------------------------------------
+
+
+class Report:
+    """A copy of the checkout without anything that was made, but with the figures that are committed."""
+
+    def __init__(self, folder: Path):
+        self.root, self.pictures = folder / "checkout", folder / "one"
+        names = ("codec_lib", "data", "figures", "notebooks")
+        for name in names:
+            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "in_training")
+            shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
+        shutil.copy(ROOT / "Snakefile", self.root)
+        self.pictures.mkdir()
+        shutil.copy(datasets.find("embedded")[0], self.pictures)  # the notebooks need some hundred pixels a side
+
+    def start(self, jobs: int) -> subprocess.Popen:
+        command = [sys.executable, "-m", "codec_lib.report", "--dataset", self.pictures, "--jobs", str(jobs), "--quiet"]
+        environment = os.environ | {"PYTHONPATH": str(self.root)}
+        return subprocess.Popen(command, cwd=self.root, env=environment, start_new_session=True, **QUIET)
+
+    def files(self) -> dict[Path, float]:
+        """What a reader opens -> when it was written; not what is being made, below `build/report/figures`."""
+        places = ("figures", "build/report", "build/measured/*")
+        found = (path for place in places for path in self.root.glob(f"{place}/*.*"))
+        return {path: path.stat().st_mtime for path in found if not path.name.startswith(".part-")}
+
+    def kill(self, process: subprocess.Popen, rng: random.Random, longest: float) -> bool:
+        """Kill a report with all its jobs, at a random moment or just after a file was written; whether it was late."""
+        if rng.random() < 0.5:
+            before, deadline = self.files(), time.monotonic() + longest
+            while self.files() == before and time.monotonic() < deadline and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.05))
+        else:
+            time.sleep(rng.uniform(0, longest))
+        late = process.poll() is not None
+        if not late:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return late
+
+
+def damaged(path: Path) -> str:
+    """What is wrong with a file of the report; empty if it can be opened and is whole."""
+    try:
+        match path.suffix:
+            case ".png":
+                with Image.open(path) as picture:
+                    picture.load()
+            case ".csv":
+                whole = tables.read_csv(path) and path.read_bytes().endswith(b"\n")
+                return "" if whole else "no whole table"
+            case ".json":
+                json.loads(path.read_text())
+            case ".ipynb":
+                notebook = nbformat.read(path, as_version=4)
+                nbformat.validate(notebook)
+                return "" if notebook.metadata.papermill.end_time else "not executed to its end"
+            case ".html":
+                return "" if path.read_text().rstrip().endswith("</html>") else "no end"
+            case _:
+                return "of an unknown kind"
+    except Exception as error:  # whatever a reader meets
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def run_report(kills: int, seed: int, longest: float, jobs: int) -> tuple[int, list[str]]:
+    """How many reports were killed before they ended, and what went wrong."""
+    rng, done, wrong = random.Random(seed), 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        report = Report(Path(folder))
+        log = report.root / "build" / "report.log"
+        for kill in range(kills):
+            before, process = report.files(), report.start(jobs)
+            late = report.kill(process, rng, longest)
+            after = report.files()
+            if late and process.returncode:
+                wrong.append(f"kill {kill}: the next start ended with status {process.returncode}: {said(log)}")
+            done += not late
+            wrong += [f"kill {kill}: {path.name}: {what}" for path in after if (what := damaged(path))]
+            lost = [path.name for path in before if path not in after and path.parent.name == "figures"]
+            wrong += [f"kill {kill}: the figure {name} is gone" for name in lost]
+            print(f"kill {kill}: {'late' if late else 'killed'}, {len(after)} files", flush=True)
+            if late:  # all that is there is old now
+                for path in (report.root / "notebooks").iterdir():
+                    path.touch()
+        start = time.monotonic()
+        if status := report.start(jobs).wait():
+            wrong.append(f"the last report ended with status {status}: {said(log)}")
+        print(f"the last report took {time.monotonic() - start:.0f} s")
+        wrong += [f"at the end: {path.name}: {what}" for path in report.files() if (what := damaged(path))]
+        for record in (report.root / "figures").glob("*.json"):
+            listed = json.loads(record.read_text())["files"]
+            digests = {name: hashlib.sha256(record.with_name(name).read_bytes()).hexdigest() for name in listed}
+            wrong += [f"{name}: not as {record.name} says" for name in listed if digests[name] != listed[name]]
+    return done, wrong
+
+
+def said(log: Path) -> str:
+    """The end of a log."""
+    return " ".join(log.read_text().split())[-400:] if log.exists() else "nothing"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="kill the report instead of the commands")
+    parser.add_argument("--longest", type=float, default=90, help="seconds that a report may run before it is killed")
+    parser.add_argument("--jobs", type=int, default=1, help="of the report (default: 1)")
     args = parser.parse_args()
-    done, wrong = run(args.kills, args.seed)
-    print(f"killed before the end: {', '.join(f'{name} {count}' for name, count in done.items())}")
+    if args.report:
+        killed, wrong = run_report(args.kills, args.seed, args.longest, args.jobs)
+        print(f"killed before the end: {killed} of {args.kills}")
+    else:
+        done, wrong = run(args.kills, args.seed)
+        print(f"killed before the end: {', '.join(f'{name} {count}' for name, count in done.items())}")
     print(*wrong, sep="\n")
     return bool(wrong)
 

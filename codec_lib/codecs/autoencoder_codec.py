@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import images, limits
+from codec_lib.codecs import tiles
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding import symbol_streams
 from codec_lib.coding.compressor import checked_symbols
@@ -119,13 +120,14 @@ class AutoencoderCodec:
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """The symbols of a picture, uint8 (H, W, 3) -> int32 (C, h, w), 0..2^B."""
         limits.check_size(*pixels.shape[:2])
-        x = images.pad(images.to_tensor(pixels), self.network.downscale)
-        with torch.inference_mode():
-            x = x.to(self._device(), memory_format=torch.channels_last)
-            symbols = self.network.quantise(self.network.encode(x))[0]
+        net = self.network
+        margin, _ = net.margins
+        symbols = tiles.analyse(
+            lambda x: net.quantise(net.encode(x)), pixels, net.downscale, self._device(), overlap=margin
+        )
         if not symbols.isfinite().all():
             raise BadData(f"The weights of {self.model} turn this picture into numbers that no file can hold.")
-        return symbols.to("cpu", torch.int32).contiguous().numpy()
+        return symbols.to(torch.int32).contiguous().numpy()
 
     def read_symbols(self, container: Container, state: Path | None = None) -> np.ndarray:
         """The symbols of a file, checked; raises as `decode` does."""
@@ -157,10 +159,12 @@ class AutoencoderCodec:
         return 2**self.network.B + 1
 
     def _synthesise(self, symbols: np.ndarray, height: int, width: int) -> np.ndarray:
-        f_hat = self.network.dequantise(torch.from_numpy(symbols)[None].to(self._device()))
-        with torch.inference_mode():
-            x_hat = self.network.decode(f_hat.to(memory_format=torch.channels_last))
-        return images.to_pixels(images.crop(x_hat, height, width))
+        net = self.network
+        _, margin = net.margins
+        return tiles.synthesise(
+            lambda part: net.decode(net.dequantise(part)), torch.from_numpy(symbols)[None], (height, width),
+            net.downscale, self._device(), overlap=margin,
+        )  # fmt: skip
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device

@@ -150,7 +150,9 @@ class Codec:
 
         def write(latents: Latents) -> bytes:
             y, z = self._symbols_of_z(latents)
-            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, chunks, progress and last == 0)
+            once = last == 0  # then y is not needed again, and symbols may take its place
+            room = _rows(y).view(torch.int32) if once else None
+            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, chunks, progress and once, room)
 
         def candidate(latents: Latents) -> Candidate:
             data = write(latents)
@@ -174,7 +176,7 @@ class Codec:
             Desynchronised: the symbols came out different from those that went in.
         """
         container = unpack(data)
-        _, y_hat = self._read(container, progress)
+        y_hat = self._read(container, progress)[1]  # the symbols are not kept
         return self.synthesise(y_hat, container.height, container.width, progress)
 
     def analyse(self, pixels: np.ndarray) -> Symbols:
@@ -256,7 +258,7 @@ class Codec:
     # --- latents <-> bytes ---
 
     def walk(
-        self, z: np.ndarray | None, h: int, w: int, code: Code, progress: bool = False
+        self, z: np.ndarray | None, h: int, w: int, code: Code, progress: bool = False, room: Tensor | None = None
     ) -> tuple[Symbols, Tensor]:  # fmt: skip
         """Go over the groups of y; all that encoder and decoder differ in is `code`.
 
@@ -264,13 +266,15 @@ class Codec:
             z: the symbols of z, if the model has one.
             code: `code(group, mean, index)` gives the symbols there, float64 (n, m), of n positions and m channels;
                 mean likewise, index the table of each, int64. A group is an index into the latent (h w, M).
+            progress: show a bar.
+            room: where to put the symbols of y, int32 (h w, M), each just after its call of `code`.
 
         Returns:
             All symbols, and y_hat, float32 (1, M, h, w), as g_s sees it.
         """
         psi = self.prior.side_information(None if z is None else torch.from_numpy(z), h, w)
         tiles.give_memory_back(h, w)
-        symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32)
+        symbols = torch.empty(h * w, self.network.size.M, dtype=torch.int32) if room is None else room
 
         def visit(group: Group, mean: Tensor, index: Tensor) -> Tensor:
             values = code(group, from_grid(mean), index)
@@ -280,12 +284,13 @@ class Codec:
 
         with tqdm(total=symbols.numel(), desc="symbols", leave=False, disable=not progress, unit_scale=True) as bar:
             y_hat = self.prior.walk(psi, h, w, visit)
+        del psi  # of a large picture half a gigabyte, like each of these
         tiles.give_memory_back(h, w)
         y = symbols.T.view(-1, h, w).numpy()
-        return ({} if z is None else {"z": z}) | {"y": y}, from_grid(y_hat.float())
+        return ({} if z is None else {"z": z}) | {"y": y}, y_hat.float().mul_(from_grid(1.0))
 
     def _rounding(self, y: Tensor) -> Choose:
-        rows = y.flatten(1).T
+        rows = _rows(y)
         return lambda group, mean: self._checked(round_to(rows[group].double(), mean)[0])
 
     def _checked(self, symbols: Tensor) -> Tensor:
@@ -295,7 +300,7 @@ class Codec:
 
     def _write(
         self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str,
-        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False,
+        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False, room: Tensor | None = None,
     ) -> bytes:  # fmt: skip
         self._check_coder(coder)
         streams = []
@@ -310,7 +315,7 @@ class Codec:
             writer.put(_flat(values).astype(np.int32), _flat(index))
             return values
 
-        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress)
+        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress, room)
         streams.append(writer.finish())
         written = Container(
             self.model, self.thousandths, coder, self.digest[:8], height, width, tuple(streams), chunks=chunks
@@ -371,8 +376,13 @@ class Codec:
                 )
 
 
+def _rows(y: Tensor) -> Tensor:
+    """(M, h, w) -> (h w, M), of the same memory where its layout allows."""
+    return y.flatten(1).T
+
+
 def _given(y: np.ndarray) -> Choose:
-    rows = torch.from_numpy(y).flatten(1).T.double()
+    rows = _rows(torch.from_numpy(y)).double()
     return lambda group, mean: rows[group]
 
 

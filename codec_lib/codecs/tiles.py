@@ -6,24 +6,26 @@ to 1,024 pixels a side are one tile. Larger ones are faster in tiles too, since 
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from codec_lib import images
 
 CORE = 64
-"""Latent positions that a tile keeps, each way, at most."""
+"""Latent positions of 16 pixels that a tile keeps, each way, at most."""
 
 OVERLAP = 4
 """Latent positions of margin, each way, of g_a and g_s.
 
 Measured on the committed weights: a cut four positions away changes y by nothing and x_hat by less than 0.001 grey
 levels; two away, by 0.05. The fields that the layers could reach are seven positions wide, three in the paper style.
+Autoencoders have margins of their own, as wide as those fields.
 """
 
 OVERLAP_HYPER = 8
@@ -45,9 +47,9 @@ class Span:
         return slice(self.first - self.begin, self.last - self.begin)
 
 
-def spans(n: int, overlap: int, align: int = 1) -> list[Span]:
-    """Tiles along a side of n positions, about equally long, that begin at multiples of `align`."""
-    count = -(-n // CORE)
+def spans(n: int, overlap: int, align: int = 1, step: int = 16) -> list[Span]:
+    """Tiles along a side of n positions of `step` pixels, about equally long, that begin at multiples of `align`."""
+    count = -(-n * step // (16 * CORE))
     starts = [n * k // count // align * align for k in range(count)]
     return [
         Span(first, last, max(0, first - overlap), min(n, last + overlap))
@@ -55,33 +57,43 @@ def spans(n: int, overlap: int, align: int = 1) -> list[Span]:
     ]
 
 
-def _tiles(h: int, w: int, overlap: int, align: int, progress: str | None) -> Iterator[tuple[Span, Span]]:
-    tiles = [(rows, columns) for rows in spans(h, overlap, align) for columns in spans(w, overlap, align)]
+def _tiles(
+    h: int, w: int, overlap: int, align: int, progress: str | None, step: int = 16
+) -> Iterator[tuple[Span, Span]]:
+    sides = (spans(n, overlap, align, step) for n in (h, w))
+    tiles = list(itertools.product(*sides))
     yield from tqdm(tiles, desc=progress, leave=False, disable=progress is None or len(tiles) == 1)
-    give_memory_back(h, w)
+    give_memory_back(h, w, step)
 
 
-def give_memory_back(h: int, w: int) -> None:
+def give_memory_back(h: int, w: int, step: int = 16) -> None:
     """After work on a large latent, return to the system what the allocator keeps of it: some 400 MB of pieces.
 
     Small pictures gain by what is kept. Only glibc offers this.
     """
-    if max(h, w) > CORE:
+    if max(h, w) * step > 16 * CORE:
         with contextlib.suppress(OSError, TypeError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def analyse(g_a: nn.Module, pixels: np.ndarray, step: int, device: torch.device, progress: bool = False) -> Tensor:
+Network = Callable[[Tensor], Tensor]
+
+
+def analyse(
+    g_a: Network, pixels: np.ndarray, step: int, device: torch.device, progress: bool = False, overlap: int = OVERLAP
+) -> Tensor:
     """g_a of a picture, uint8 (H, W, 3) -> y, float32 (M, ceil(H / step), ceil(W / step)) on the CPU.
 
     Args:
+        g_a: a network, or one with what follows it, position by position.
         step: pixels that a latent position covers, each way.
         device: of g_a.
         progress: show a bar.
+        overlap: margin in latent positions, each way.
     """
     h, w = (-(-side // step) for side in pixels.shape[:2])
     y = None
-    for rows, columns in _tiles(h, w, OVERLAP, 1, "g_a" if progress else None):
+    for rows, columns in _tiles(h, w, overlap, 1, "g_a" if progress else None, step):
         part = pixels[rows.begin * step : rows.end * step, columns.begin * step : columns.end * step]
         x = images.pad(images.to_tensor(part), step)
         with torch.inference_mode():
@@ -92,11 +104,17 @@ def analyse(g_a: nn.Module, pixels: np.ndarray, step: int, device: torch.device,
 
 
 def synthesise(
-    g_s: nn.Module, y_hat: Tensor, size: tuple[int, int], step: int, device: torch.device, progress: bool = False
+    g_s: Network,
+    y_hat: Tensor,
+    size: tuple[int, int],
+    step: int,
+    device: torch.device,
+    progress: bool = False,
+    overlap: int = OVERLAP,
 ) -> np.ndarray:
     """g_s of a latent (1, M, h, w) -> the picture of `size`, uint8 (H, W, 3); the rest as in `analyse`."""
     pixels = np.empty((*size, 3), np.uint8)
-    for rows, columns in _tiles(*y_hat.shape[2:], OVERLAP, 1, "g_s" if progress else None):
+    for rows, columns in _tiles(*y_hat.shape[2:], overlap, 1, "g_s" if progress else None, step):
         part = y_hat[:, :, rows.begin : rows.end, columns.begin : columns.end].float()
         with torch.inference_mode():
             x_hat = g_s(part.to(device, memory_format=torch.channels_last))

@@ -10,7 +10,7 @@ are coded before it:
     0 0 0 0          0 1 0 1               8  9 10 11            6  7  8  9    (time x + 3 y)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +88,7 @@ Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Visit = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def walk(order: Order, like: Tensor, predict: Predict, visit: Visit) -> Tensor:
+def walk(order: Order, like: Tensor, predict: Predict, visit: Visit, known: Tensor | None = None) -> Tensor:
     """Go over the groups of a latent; model, encoder and decoder differ in what they do at each.
 
     Args:
@@ -98,19 +98,40 @@ def walk(order: Order, like: Tensor, predict: Predict, visit: Visit) -> Tensor:
             n positions from what is known: `around` (B, n, taps, M) holds the neighbours that the mask
             shows, zero beyond the border and where nothing is coded yet.
         visit: `visit(positions, *prediction)` gives y_hat there, (B, n, M).
+        known: `framed(like)`, or some of its channels, if others shall see what is known there.
 
     Returns:
-        y_hat (B, M, h, w).
+        y_hat (B, M, h, w), a view of `known`.
     """
-    B, M, h, w = like.shape
-    stride = w + 2 * REACH
-    known = like.new_zeros(B, (h + 2 * REACH) * stride, M)
-    taps = torch.tensor([dy * stride + dx for dy, dx in order.offsets()], dtype=torch.int64, device=like.device)
+    h, w = like.shape[2:]
+    known = framed(like) if known is None else known
+    around = taps(order.offsets(), w).to(like.device)
     for positions in order.groups(h, w):
         positions = positions.to(like.device)
-        row = torch.div(positions, w, rounding_mode="floor")
-        places = (row + REACH) * stride + (positions - row * w) + REACH
-        prediction = predict(positions, known[:, places[:, None] + taps])
-        known[:, places] = visit(positions, *prediction)
-    known = known.view(B, h + 2 * REACH, stride, M)[:, REACH : REACH + h, REACH : REACH + w]
-    return known.permute(0, 3, 1, 2)
+        at = places(positions, w)
+        prediction = predict(positions, known[:, at[:, None] + around])
+        known[:, at] = visit(positions, *prediction)
+    return unframed(known, h, w)
+
+
+def framed(like: Tensor) -> Tensor:
+    """Zeros for a latent like this (B, M, h, w), position by position, with a frame of REACH: (B, positions, M)."""
+    B, M, h, w = like.shape
+    return like.new_zeros(B, (h + 2 * REACH) * (w + 2 * REACH), M)
+
+
+def unframed(known: Tensor, h: int, w: int) -> Tensor:
+    """The latent (B, M, h, w) within a frame."""
+    inside = known.view(len(known), h + 2 * REACH, w + 2 * REACH, -1)[:, REACH : REACH + h, REACH : REACH + w]
+    return inside.permute(0, 3, 1, 2)
+
+
+def places(positions: Tensor, w: int) -> Tensor:
+    """Where positions y w + x of a latent lie in a framed one."""
+    row = torch.div(positions, w, rounding_mode="floor")
+    return positions + 2 * REACH * row + REACH * (w + 2 * REACH + 1)
+
+
+def taps(offsets: Sequence[tuple[int, int]], w: int) -> Tensor:
+    """How far from a place its neighbours at (dy, dx) lie in a framed latent."""
+    return torch.tensor([dy * (w + 2 * REACH) + dx for dy, dx in offsets], dtype=torch.int64)

@@ -59,6 +59,7 @@ def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> n
     length, at = read_varint(data, at)
     if at + length > len(data):
         raise Truncated("A stream ends inside its coarser digits.")
+    adaptive_arithmetic.check_length(data[at + length :], _FINE, count)
     coarse = adaptive_arithmetic.decode(data[at : at + length], -(-alphabet // _FINE), count)
     fine = adaptive_arithmetic.decode(data[at + length :], _FINE, len(coarse))
     symbols = coarse * _FINE

@@ -77,6 +77,10 @@ def order_0_bits(symbols: Tensor) -> Tensor:
 class Autoencoder(nn.Module):
     """g_a, a quantiser of B bits, g_s.
 
+    Attributes:
+        downscale: pixels that a latent position covers, each way.
+        margins: how many latent positions away, each way, is all that g_a looks at for one of them, and g_s.
+
     Args:
         size: channels.
         B: one of `BITS`; the symbols are 0..2^B (second report; third report's formula is the same).
@@ -85,6 +89,7 @@ class Autoencoder(nn.Module):
 
     name: str
     downscale = 8
+    margins = (3, 3)
     first_contrast = 0.2
     own_noise = False
     pretrained: str | None = None  # weights of others that it can start from
@@ -265,6 +270,7 @@ class VariationalVector(Variational):
 
     name = "ae-vector"
     downscale = 128
+    margins = (1, 1)
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
         a = size.widths[-1]
@@ -286,6 +292,7 @@ class ResNet18(Autoencoder):
 
     name = "ae-resnet18"
     downscale = 32
+    margins = (7, 2)
     first_contrast = 0.0  # amplitudes double from block to block
     pretrained = PRETRAINED
 

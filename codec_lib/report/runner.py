@@ -3,18 +3,23 @@
 The graph is in `Snakefile`; here it is run on this machine with a bar that tells the time left.
 """
 
+import contextlib
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from codec_lib import datasets
 from codec_lib.command_line import Parser, exit_status, say
+from codec_lib.errors import BadData
 from codec_lib.places import ROOT
 
 INDEX = ROOT / "build" / "report" / "index.html"
@@ -34,6 +39,9 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
 
     Returns:
         What failing jobs said, one sentence each; empty if all went well.
+
+    Raises:
+        BadData: another process is making the report.
     """
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
     command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
@@ -41,11 +49,11 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
     environment = os.environ | {"PATH": path}
     LOG.parent.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with (
-        open(LOG, "w") as log,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
+        _alone() as (lock, ended),
+        open(LOG, "w", buffering=1) as log,
+        subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[lock], **pipes) as process,
         tqdm(desc="report", unit="step", disable=not progress) as bar,
     ):
         try:
@@ -59,9 +67,30 @@ def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> l
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             raise KeyboardInterrupt("What was finished is kept; 'make report' goes on from there.") from None
+        process.wait()
+        if process.returncode >= 0:
+            ended()
     if process.returncode and not said:
         said.append(f"The report is not complete; {LOG.relative_to(ROOT)} tells why.")
     return said
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[tuple[int, Callable[[], None]]]:
+    """Let one process at a time make the report: a file's descriptor to pass on, and what to call at an orderly end.
+
+    The file is locked as long as this process lives, or a Snakemake that it left behind. It is empty between reports:
+    if it is not, the last one was killed, and so cannot have removed Snakemake's own lock.
+    """
+    with open(LOG.with_suffix(".lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadData("Another process is making the report; wait for its end.") from None
+        if file.tell():
+            shutil.rmtree(ROOT / ".snakemake" / "locks", ignore_errors=True)
+        print("A report is being made.", file=file, flush=True)
+        yield file.fileno(), lambda: file.truncate(0)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -47,8 +47,13 @@ def read(path: Path, device: torch.device | str = "cpu") -> State:
         if described["digest"] != _checksum(described["values"], tensors):
             raise ValueError("its checksum does not fit")
         leaves = json.loads(described["values"]) | {name: tensor.to(device) for name, tensor in tensors.items()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        return _state(leaves)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
+
+
+def _state(leaves: State) -> State:
+    """The tables whose leaves these are."""
     state: State = {}
     for name, value in leaves.items():
         *tables, last = name.split(_SEPARATOR)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import with_random_gains
 from safetensors import safe_open
 
 from codec_lib import registry
@@ -19,16 +20,11 @@ QUALITIES = (0, 2.4, 5)
 
 
 def untrained(name: str, crops) -> Gained:
-    """A tiny model whose rate points all differ, and not by one factor."""
+    """A tiny model with gains."""
     torch.manual_seed(1)
     model = models.make(name, "tiny", 0.025)
     initialisation.initialise(model, crops, 0.025)
-    whole = Gained(model, 0.025)
-    with torch.no_grad():
-        for table in whole.gains.parameters():
-            table.add_(0.05 * torch.randn_like(table))
-        whole.gains.inverse.copy_(-whole.gains.gain)
-    return whole
+    return with_random_gains(model, 0.025)
 
 
 @pytest.fixture(scope="module", params=registry.PRIORS)

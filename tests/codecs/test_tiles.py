@@ -66,6 +66,25 @@ def test_tiles_make_no_difference_that_could_be_seen(photograph, monkeypatch, na
     assert abs(at_borders) < 0.01 and abs(elsewhere) < 0.01  # grey levels: no seam
 
 
+AUTOENCODERS = ["maxpool-compact-q2", "strided-compact-q2", "residual-compact-q2", "vae-compact-q4",
+                "vector-compact-q4", "resnet18-compact-q4", "resnet18-compact-q10"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_autoencoders_do_not_see_that_there_are_tiles(photograph, monkeypatch, name):
+    """Margins are as wide as what the layers see: what is left is rounding in floating point."""
+    frozen = weight_files.read(weight_files.WEIGHTS / f"ae-{name}.safetensors")
+    whole = frozen.analyse(photograph)
+    pixels, _ = frozen.estimate(photograph)
+    monkeypatch.setattr(tiles, "CORE", 8)
+    assert len(tiles.spans(whole.shape[1], 1, step=frozen.network.downscale)) == 4
+    tiled = frozen.analyse(photograph)
+    assert (tiled != whole).mean() < 1e-4 and np.abs(tiled - whole).max() <= 1
+    monkeypatch.setattr(type(frozen), "analyse", lambda self, pixels: whole)
+    differ = frozen.estimate(photograph)[0] != pixels
+    assert differ.mean() < 1e-4
+
+
 @pytest.mark.parametrize("model", ["hyperprior", "joint", "checkerboard"])
 def test_side_information_does_not_depend_on_its_strips(codecs, model, monkeypatch):
     prior = codecs[model].prior

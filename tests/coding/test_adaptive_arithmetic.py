@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import SAMPLE, laplacian, seeds
 
-from codec_lib.coding.adaptive_arithmetic import Statistics, arithmetic_decode, arithmetic_encode, decode, encode
+from codec_lib.coding.adaptive_arithmetic import (
+    Statistics,
+    arithmetic_decode,
+    arithmetic_encode,
+    decode,
+    encode,
+    least_bits,
+)
 from codec_lib.coding.compressor import entropy
-from codec_lib.coding.symbol_streams import pack
-from codec_lib.errors import Corrupt
+from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.symbol_streams import pack, unpack
+from codec_lib.errors import Corrupt, Truncated
 
 # --- sizes ----------------------------------------------------------------------------------
 
@@ -47,6 +56,54 @@ def test_adaptive_coding_costs_what_forgetting_statistics_say(alphabet):
         weights[symbol] += gain
         gain *= 1 + 1 / memory
     assert 8 * len(encode(symbols, alphabet)) == pytest.approx(bits, rel=1e-3, abs=40)
+
+
+# --- the least length -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alphabet, longest", [(2, 11), (3, 7), (4, 5)])
+def test_no_sequence_is_shorter_than_the_least(alphabet, longest):
+    """Of all there are, and the cheapest is no more than its last word above it."""
+    for n in range(1, longest + 1):
+        sizes = [8 * len(arithmetic_encode(list(s), Statistics(alphabet)))
+                 for s in itertools.product(range(alphabet), repeat=n)]  # fmt: skip
+        assert least_bits(n, alphabet) <= min(sizes) < least_bits(n, alphabet) + 32
+
+
+@pytest.mark.parametrize("alphabet", [2, 3, 5, 17, 64])
+@pytest.mark.parametrize("n", [100, 5000, 100_000])
+def test_the_least_length_is_that_of_one_symbol_again_and_again(alphabet, n):
+    """Whichever it is; now and then another costs more, though it may come where weights are halved."""
+    least = least_bits(n, alphabet)
+    for symbol in (0, alphabet - 1):
+        assert least <= 8 * len(arithmetic_encode([symbol] * n, Statistics(alphabet))) < 1.01 * least + 33
+    rng = np.random.default_rng(n)
+    for share in (1e-4, 1e-2, 0.5):
+        symbols = np.where(rng.random(n) < share, rng.integers(0, alphabet, n), 0)
+        assert least <= 8 * len(arithmetic_encode(symbols.tolist(), Statistics(alphabet)))
+
+
+@pytest.mark.parametrize("alphabet, least", [(3, 130), (17, 1000), (1025, 4000)])
+def test_a_short_stream_that_claims_many_symbols_is_refused_at_once(alphabet, least):
+    """A picture of 67 megapixels has up to 2^25 symbols; of two digits, both are looked at before either is decoded."""
+    n = 1 << 25
+    counted = write_varint(n)
+    streams = [write_varint(alphabet) + counted + bytes(least)]
+    if alphabet == 1025:
+        first = counted + bytes(100_000)
+        streams = [write_varint(alphabet) + write_varint(len(f)) + f + counted + bytes(least) for f in (first, counted)]
+    for stream in streams:
+        start = time.process_time()
+        with pytest.raises(Truncated, match="too short"):
+            unpack("adaptive", stream, alphabet, n)
+        assert time.process_time() - start < 0.1
+
+
+@given(st.lists(st.tuples(st.integers(0, 16), st.integers(1, 300)), min_size=1, max_size=12))
+@settings(max_examples=40)
+def test_runs_are_decoded_as_what_is_no_run(runs):
+    symbols = [symbol for symbol, times in runs for _ in range(times)]
+    assert decode(encode(np.array(symbols), 17), 17).tolist() == symbols
 
 
 # --- integers -------------------------------------------------------------------------------

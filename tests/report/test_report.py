@@ -93,22 +93,55 @@ def test_an_unknown_data_set_is_one_sentence(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_ctrl_c_ends_the_jobs_too(tmp_path):
+@pytest.fixture
+def slow(tmp_path):
+    """Starts a report in a checkout of its own; its one job is as long as a file says, 60 s at first."""
     shutil.copytree(ROOT / "codec_lib", tmp_path / "codec_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("weights"))
-    rule = 'rule report:\n    output: "a"\n    shell: "touch began; sleep 60; touch {output}"\n'
-    (tmp_path / "Snakefile").write_text(rule)
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("weights", "in_training"))
+    (tmp_path / "Snakefile").write_text(
+        'rule report:\n    output: "a"\n    shell: "touch began; sleep $(cat seconds); touch {output}"\n'
+    )
+    (tmp_path / "seconds").write_text("60")
     command = [sys.executable, "-m", "codec_lib.report", "--dataset", "embedded", "--quiet"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "began").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(tmp_path)}, "stderr": subprocess.PIPE}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, **options, text=True, start_new_session=True)
+
+    return start
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def test_ctrl_c_ends_the_jobs_too(slow, tmp_path):
+    with slow() as process:
+        wait_for(tmp_path / "began")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "goes on from there" in said
     assert not (tmp_path / "a").exists()
+
+
+def test_a_report_that_was_killed_is_gone_on_with(slow, tmp_path):
+    """Snakemake's lock, which nothing of a killed report removes, stops nobody; a report that lives does."""
+    with slow() as process:
+        wait_for(tmp_path / "began")
+        with slow() as second:
+            _, said = second.communicate(timeout=60)
+        assert second.returncode == 2 and "Another process is making the report" in said
+        os.killpg(process.pid, signal.SIGKILL)
+    assert any((tmp_path / ".snakemake" / "locks").iterdir())
+    (tmp_path / "seconds").write_text("0")
+    with slow() as process:
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+    assert (tmp_path / "a").exists()
+    assert (tmp_path / "build" / "report.lock").read_bytes() == b""
 
 
 @pytest.fixture(scope="module")

@@ -304,15 +304,16 @@ class ExactConditional:
         Returns:
             (h w, P) on the grid, int32.
         """
-        strips = []
+        psi = None
         n, rows = z.shape[1], max(1, _AT_ONCE // (16 * z.shape[2]))
         for first in range(0, n, rows):  # integers are the same whatever the strip, if its margins see all they need
             last, begin = min(first + rows, n), max(0, first - _MARGIN)
             v = to_grid(z[:, begin : last + _MARGIN].permute(1, 2, 0))
             for layer in self.h_s:
                 v = layer(v)
-            strips.append(v[4 * (first - begin) : 4 * (last - begin), :w].to(torch.int32))
-        return torch.cat(strips)[:h].flatten(0, 1)
+            psi = torch.empty(4 * n, w, v.shape[2], dtype=torch.int32) if psi is None else psi
+            psi[4 * first : 4 * last] = v[4 * (first - begin) : 4 * (last - begin), :w]
+        return psi[:h].flatten(0, 1)
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and table of each symbol at single positions.

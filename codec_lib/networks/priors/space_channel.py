@@ -7,13 +7,14 @@
 The slices grow, for the first channels of y hold most of its energy: ten groups, whatever the size of the picture.
 """
 
+import itertools
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from codec_lib.coding import order
-from codec_lib.coding.integer_networks import Affine, Convolution, relu
+from codec_lib.coding.integer_networks import Affine, relu
 from codec_lib.coding.order import CHECKERBOARD
 from codec_lib.networks.klt import pass_on
 from codec_lib.networks.layers import MaskedConv2d, per_channel
@@ -160,37 +161,45 @@ class ExactSlice:
 
     def __init__(self, part: Slice):
         self.channels = part.channels
-        self.earlier = None if part.earlier is None else Convolution(part.earlier)
+        self.earlier = None if part.earlier is None else Affine(_matrix(part.earlier), part.earlier.bias)
         self.anchors = Affine(part.anchors.matrix(), part.anchors.bias)
         self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in part.layers]
 
-    def context(self, earlier: Tensor) -> Tensor:
-        """What earlier slices (h, w, before) tell of each position: (h w, seen or 0), int32 as they are."""
-        return (earlier if self.earlier is None else self.earlier(earlier)).flatten(0, 1)
-
-    def predict(self, psi: Tensor, context: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean, on the grid, and table of each symbol at n positions; around (n, taps, channels)."""
-        v = torch.cat([psi.double(), self.anchors(around.double().flatten(1)), context.double()], 1)
+    def predict(self, psi: Tensor, earlier: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, on the grid, and table of each symbol at n positions; earlier (n, 9, before), around (n, taps, ..)."""
+        seen = [psi.double(), self.anchors(around.double().flatten(1))]
+        if self.earlier is not None:
+            seen.append(self.earlier(earlier.double().flatten(1)))
+        v = torch.cat(seen, 1)
         for layer in self.layers[:-1]:
             v = relu(layer(v))
         mean, log2_scale = self.layers[-1](v).chunk(2, 1)
         return mean, table_of(log2_scale)
 
 
+def _matrix(layer: nn.Conv2d) -> Tensor:
+    """The weight (o, i, 3, 3) as a matrix (o, 9 i), for neighbours row by row."""
+    return layer.weight.permute(0, 2, 3, 1).flatten(1)
+
+
 class ExactSpaceChannel(ExactConditional):
-    """The same in integers."""
+    """The same in integers; what earlier slices tell is computed where it is wanted, which bounds the memory."""
 
     def __init__(self, model: SpaceChannel):
         super().__init__(model)
         self.slices = [ExactSlice(part) for part in model.slices]
 
     def walk(self, psi: Tensor, h: int, w: int, visit: Visit) -> Tensor:
-        y_hat = torch.empty(1, self.M, h, w, dtype=torch.int32)
+        like = torch.empty(1, self.M, h, w, dtype=torch.int32)
+        known, near = order.framed(like), order.taps(list(itertools.product((-1, 0, 1), repeat=2)), w)
         for part in self.slices:
-            context = part.context(y_hat[0, : part.channels.start].permute(1, 2, 0))
-            y_hat[:, part.channels] = order.walk(
-                self.order, y_hat[:, part.channels],
-                lambda at, around, part=part, context=context: part.predict(psi[at], context[at], around[0]),
-                lambda at, *prediction, part=part: visit((at, part.channels), *prediction)[None].to(y_hat.dtype),
+            earlier = known[0, :, : part.channels.start]
+            order.walk(
+                self.order, like[:, part.channels],
+                lambda at, around, part=part, earlier=earlier: part.predict(
+                    psi[at], earlier[order.places(at, w)[:, None] + near], around[0]
+                ),
+                lambda at, *prediction, part=part: visit((at, part.channels), *prediction)[None].to(like.dtype),
+                known[:, :, part.channels],
             )  # fmt: skip
-        return y_hat
+        return order.unframed(known, h, w)
