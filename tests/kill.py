@@ -136,7 +136,7 @@ class Report:
         self.root, self.pictures = folder / "checkout", folder / "one"
         names = ("codec_lib", "data", "figures", "notebooks")
         for name in names:
-            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "in_training")
+            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
         shutil.copy(ROOT / "Snakefile", self.root)
         self.pictures.mkdir()

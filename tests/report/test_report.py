@@ -97,7 +97,7 @@ def test_an_unknown_data_set_is_one_sentence(capsys):
 def slow(tmp_path):
     """Starts a report in a checkout of its own; its one job is as long as a file says, 60 s at first."""
     shutil.copytree(ROOT / "codec_lib", tmp_path / "codec_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("weights", "in_training"))
+    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("weights"))
     (tmp_path / "Snakefile").write_text(
         'rule report:\n    output: "a"\n    shell: "touch began; sleep $(cat seconds); touch {output}"\n'
     )
