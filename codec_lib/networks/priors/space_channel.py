@@ -29,8 +29,15 @@ SHARES = (1 / 20, 1 / 10, 1 / 5, 2 / 5, 1)
 """Where slices end, as shares of M: 16, 16, 32, 64 and 192 channels of 320."""
 
 
+QUIET = 0.25
+"""The least deviation that a channel counts with; below it, it is nearly always zero."""
+
+
 class Slice(nn.Module):
     """Mean and scale of some channels from psi, earlier slices and the slice's own anchors.
+
+    Contexts see each value in units of its channel's deviation, so that quiet channels are heard, and its size besides:
+    what is loud in one channel is loud in others, whatever its sign.
 
     Args:
         before: channels of earlier slices. channels: its own. P: channels of psi. seen: of each context.
@@ -39,13 +46,14 @@ class Slice(nn.Module):
     def __init__(self, before: int, channels: int, P: int, seen: int):
         super().__init__()
         self.channels = slice(before, before + channels)
-        self.earlier = nn.Conv2d(before, seen, 3, padding=1) if before else None
-        self.anchors = MaskedConv2d(channels, seen, torch.tensor(CHECKERBOARD.mask))
+        self.register_buffer("inv_std", torch.ones(before + channels))  # of the channels up to its own; not learned
+        self.earlier = nn.Conv2d(2 * before, seen, 3, padding=1) if before else None
+        self.anchors = MaskedConv2d(2 * channels, seen, torch.tensor(CHECKERBOARD.mask))
         inputs = P + seen * (2 if before else 1)
         self.entropy_parameters = nn.Sequential(
             nn.Conv2d(inputs, P, 1), nn.ReLU(), nn.Conv2d(P, P, 1), nn.ReLU(), nn.Conv2d(P, 2 * channels, 1)
         )
-        self.stored_as = {"entropy_parameters": torch.float16}
+        self.stored_as = {"entropy_parameters": torch.float16, "inv_std": torch.float32}
 
     @property
     def layers(self) -> list[nn.Conv2d]:
@@ -54,17 +62,26 @@ class Slice(nn.Module):
 
     def context(self, earlier: Tensor) -> Tensor:
         """What earlier slices (B, before, h, w) tell: (B, seen or 0, h, w)."""
-        return earlier if self.earlier is None else self.earlier(earlier)
+        if self.earlier is None:
+            return earlier
+        return self.earlier(_with_size(earlier * per_channel(self.inv_std[: self.channels.start]), 1))
 
     def forward(self, psi: Tensor, earlier: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log2 of the scale, (B, channels, h, w), when the anchors `own` are known everywhere."""
+        own = _with_size(own * per_channel(self.inv_std[self.channels]), 1)
         seen = torch.cat([psi, self.anchors(own), self.context(earlier)], 1)
         return self.entropy_parameters(seen).chunk(2, 1)
 
     def at(self, psi: Tensor, context: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """The same at single positions: psi (B, n, P), context (B, n, seen), around (B, n, taps, channels)."""
-        seen = torch.cat([psi, self.anchors.at(around), context], 2).transpose(1, 2)[..., None]
+        own = _with_size(around * self.inv_std[self.channels], 3)
+        seen = torch.cat([psi, self.anchors.at(own), context], 2).transpose(1, 2)[..., None]
         return self.entropy_parameters(seen)[..., 0].transpose(1, 2).chunk(2, 2)
+
+
+def _with_size(values: Tensor, axis: int) -> Tensor:
+    """Values and, after them on the axis of channels, what they are without their signs."""
+    return torch.cat([values, values.abs()], axis)
 
 
 class SpaceChannel(Conditional):
@@ -118,9 +135,7 @@ class SpaceChannel(Conditional):
         for part in self.slices:
             c, last = part.channels, part.layers[-1]
             n = c.stop - c.start
-            part.anchors.weight.div_(gain[c, None, None])
-            if part.earlier is not None:
-                part.earlier.weight.div_(gain[: c.start, None, None])
+            part.inv_std.div_(gain[: c.stop])
             last.weight[:n].mul_(gain[c, None, None, None])
             last.bias[:n].mul_(gain[c])
             last.bias[n:].add_(spread[c])
@@ -138,7 +153,9 @@ class SpaceChannel(Conditional):
         if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
             return False
         mean, basis, shift = continue_side_information(self, source, gain, y)
+        deviation = y.std((0, 2, 3)).clamp(min=QUIET)
         for part in self.slices:
+            part.inv_std.copy_(1 / deviation[: part.channels.stop])
             *hidden, last = part.layers
             for layer in hidden:
                 pass_on(layer, len(basis), torch.ones(1, 1))
@@ -161,20 +178,27 @@ class ExactSlice:
 
     def __init__(self, part: Slice):
         self.channels = part.channels
-        self.earlier = None if part.earlier is None else Affine(_matrix(part.earlier), part.earlier.bias)
-        self.anchors = Affine(part.anchors.matrix(), part.anchors.bias)
+        before, own = part.inv_std.split([part.channels.start, part.channels.stop - part.channels.start])
+        self.earlier = None if part.earlier is None else _affine(_matrix(part.earlier), part.earlier.bias, before)
+        self.anchors = _affine(part.anchors.matrix(), part.anchors.bias, own)
         self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in part.layers]
 
     def predict(self, psi: Tensor, earlier: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, on the grid, and table of each symbol at n positions; earlier (n, 9, before), around (n, taps, ..)."""
-        seen = [psi.double(), self.anchors(around.double().flatten(1))]
+        seen = [psi.double(), self.anchors(_with_size(around.double(), 2).flatten(1))]
         if self.earlier is not None:
-            seen.append(self.earlier(earlier.double().flatten(1)))
+            seen.append(self.earlier(_with_size(earlier.double(), 2).flatten(1)))
         v = torch.cat(seen, 1)
         for layer in self.layers[:-1]:
             v = relu(layer(v))
         mean, log2_scale = self.layers[-1](v).chunk(2, 1)
         return mean, table_of(log2_scale)
+
+
+def _affine(matrix: Tensor, bias: Tensor, inv_std: Tensor) -> Affine:
+    """A context in integers, its inputs not divided by their deviations."""
+    units = torch.cat([inv_std, inv_std])
+    return Affine(matrix * units.repeat(matrix.shape[1] // len(units)), bias)
 
 
 def _matrix(layer: nn.Conv2d) -> Tensor:
