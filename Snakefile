@@ -1,7 +1,8 @@
 # The report as a graph: measurements of each codec, then the notebooks, then their pages.  `make report` runs it here;
 # on a cluster the same graph runs by a flag: snakemake --executor slurm --jobs 16 (snakemake-executor-plugin-slurm).
 #
-# A measurement is a job of one core.  What reports times of two cores (notebook 04, the papers' sizes) has them alone.
+# A measurement is a job of one core.  What reports times of two cores (notebooks 04 and 06, the papers' sizes) has them
+# alone.
 
 import re
 from pathlib import Path
@@ -23,7 +24,7 @@ READS = {
     "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
-TIMED = ["04_autoregressive"]
+TIMED = ["04_autoregressive", "06_beyond_the_reports"]
 BOTH = ["05_evaluation"]  # of the second test set, too
 
 

@@ -1,14 +1,19 @@
-"""Data-flow diagrams of the four models, as they are trained and as they code.
+"""Data-flow diagrams of the models with a prior, as they are trained and as they code.
 
 The graphs are data: tables of nodes and of edges, put together from parts as the models are. All share
 the transforms of Balle et al. 2017; Balle et al. 2018 add the side information z; Minnen et al. 2018 and
-He et al. 2021 add the context. `drawing` draws any of them.
+He et al. 2021 add the context; He et al. 2022 let it see earlier slices, too. `drawing` draws any of them.
 """
 
 from itertools import pairwise
 
+import torch
+
 from codec_lib import registry
+from codec_lib.coding.order import WAVEFRONT
 from codec_lib.evaluation.drawing import KINDS, Edge, Figure, Graph, Node, draw
+from codec_lib.networks import models
+from codec_lib.rates import LMBDAS
 
 
 def _chain(*names: str) -> tuple[Edge, ...]:
@@ -82,6 +87,11 @@ _TRAINING_CONTEXT = Graph(
         Edge("mu_sigma", "density", "hv"),
     ),
 )
+
+_SLICES = "contexts\n5×5, 3×3"
+"""Around a position in its own slice, and in earlier ones."""
+
+_TRAINING_SLICES = Graph({"context": Node(_SLICES, "network", 4, 2)}, ())
 
 _CODING = Graph(
     {
@@ -171,18 +181,25 @@ _CODING_CONTEXT = Graph(
     ),
 )
 
+_CODING_SLICES = Graph(
+    {"context": Node(_SLICES, "exact", 3, 2), "context_dec": Node(_SLICES, "exact", 11, 2)},
+    (),
+)
+
 _PARTS = {
     (True, "factorized"): (_TRAINING,),
     (True, "hyperprior"): (_TRAINING, _TRAINING_SIDE, _TRAINING_SCALE),
     (True, "joint"): (_TRAINING, _TRAINING_SIDE, _TRAINING_CONTEXT),
+    (True, "space-channel"): (_TRAINING, _TRAINING_SIDE, _TRAINING_CONTEXT, _TRAINING_SLICES),
     (False, "factorized"): (_CODING, _CODING_PLAIN),
     (False, "hyperprior"): (_CODING, _CODING_PLAIN, _CODING_SIDE, _CODING_SCALE),
     (False, "joint"): (_CODING, _CODING_SIDE, _CODING_CONTEXT),
+    (False, "space-channel"): (_CODING, _CODING_SIDE, _CODING_CONTEXT, _CODING_SLICES),
 }
 
 
 def _graph(model: str, training: bool) -> Graph:
-    """The graph of a model; the two with a context differ in the order of coding alone.
+    """The graph of a model; joint and checkerboard differ in the order of coding alone.
 
     Raises:
         Unsupported: no model has that name.
@@ -219,7 +236,10 @@ def data_flow(model: str, training: bool) -> Figure:
 
 def _loop(model: str) -> str:
     """What the frame of a context model says: the groups of a picture of Kodak, 768 x 512."""
-    prior = registry.PRIORS[model].load()
-    order, side = prior.order, prior.downscale
-    n = len(order.groups(512 // side, 768 // side))
-    return f"loop over {n} wavefront groups (768×512)" if order.many else f"loop over {n} groups: anchors, then rest"
+    with torch.random.fork_rng(devices=[]):
+        prior = models.make(model, "compact", LMBDAS[0])
+    side = prior.downscale
+    n = len(prior.times(512 // side, 768 // side).unique())
+    if prior.order is WAVEFRONT:
+        return f"loop over {n} wavefront groups (768×512)"
+    return f"loop over {n} groups: " + ("two for each slice" if n > 2 else "anchors, then rest")

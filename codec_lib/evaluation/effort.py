@@ -8,35 +8,37 @@ writes `effort_MODEL_DATASET.csv`, a row per picture, rate point and effort, and
 import itertools
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from codec_lib import datasets, images, metrics, tables
 from codec_lib.codecs.codec import Codec
 from codec_lib.command_line import Parser, exit_status
+from codec_lib.evaluation.explorer import Scene
+from codec_lib.networks.quantization import round_to
 from codec_lib.tables import Row
 from codec_lib.weights import weight_files
 
 
-def measure(codecs: Iterable[Codec], paths: Iterable[Path], last: int, progress: bool = True) -> list[Row]:
-    """Efforts 0 to `last` of each codec on each picture.
+def measure(codecs: Iterable[Codec], pictures: Mapping[str, np.ndarray], last: int, progress: bool = True) -> list[Row]:
+    """Efforts 0 to `last` of each codec on each picture, uint8 (H, W, 3), by its name.
 
     Returns:
         A row for each: model, lmbda, image, effort, `loss`, `bpp`, `psnr` of the file as it decodes, and `seconds` of
         all cores together, from pixels in memory to the file.
     """
-    rows, jobs = [], list(itertools.product(codecs, paths))
-    for codec, path in tqdm(jobs, desc="efforts", unit="picture", disable=not progress, leave=False):
-        pixels, _ = images.read_image(path)
+    rows, jobs = [], list(itertools.product(codecs, pictures.items()))
+    for codec, (name, pixels) in tqdm(jobs, desc="efforts", unit="picture", disable=not progress, leave=False):
         start = time.process_time()
         for effort, data in enumerate(codec.efforts(pixels, codec.coders[0], last)):
             seconds = time.process_time() - start
             measuring = time.process_time()
             rows.append({
-                "model": codec.model, "lmbda": codec.lmbda, "image": Path(path).stem, "effort": effort,
+                "model": codec.model, "lmbda": codec.lmbda, "image": name, "effort": effort,
                 "loss": codec.loss(data, pixels), "bpp": metrics.bpp(len(data), pixels),
                 "psnr": metrics.psnr(pixels, codec.decode(data)), "seconds": seconds,
             })  # fmt: skip
@@ -64,6 +66,30 @@ def summary(rows: list[Row]) -> list[Row]:
     return told
 
 
+def file_of(codec: Codec, y: Tensor, z: Tensor, height: int, width: int) -> bytes:
+    """The file of a conditional model's latents before rounding, y (M, h, w) and z (N, ..), of a picture's size."""
+    rows, z_hat = y.flatten(1).T.double(), round_to(z)[0].numpy().astype(np.int32)
+    symbols, _ = codec.walk(z_hat, *y.shape[1:], lambda group, mean, index: round_to(rows[group], mean)[0])
+    return codec.write_symbols(symbols, height, width)
+
+
+def moves(before: Scene, after: Scene) -> list[Row]:
+    """What a search did to the symbols of y: one picture, one codec, two efforts.
+
+    Returns:
+        A row for each kind of move: `symbol`, `share [%]` of all, `bits before` and `bits after`. Symbols that are as
+        far from zero as they were have other bits, too, where a context or z has changed.
+    """
+    a, b = (np.abs(scene.latent.symbols) for scene in (before, after))
+    kinds = {"as far from zero": a == b, "to zero": (a > 0) & (b == 0), "nearer to zero": (b > 0) & (b < a),
+             "farther from zero": b > a}  # fmt: skip
+    return [
+        {"symbol": kind, "share [%]": 100 * float(where.mean()), "bits before": float(before.bits[where].sum()),
+         "bits after": float(after.bits[where].sum())}
+        for kind, where in kinds.items()
+    ]  # fmt: skip
+
+
 def _curve(rows: list[Row]) -> np.ndarray:
     """(bpp, PSNR) of each rate point, means of its pictures."""
     points = dict.fromkeys(row["lmbda"] for row in rows)
@@ -85,7 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         codecs = [weight_files.load(model, quality) for model in args.models for quality in args.quality]
-        rows = measure(codecs, datasets.open_pictures(args.dataset)[: args.pictures], args.last)
+        paths = datasets.open_pictures(args.dataset)[: args.pictures]
+        rows = measure(codecs, {path.stem: images.read_image(path)[0] for path in paths}, args.last)
         name = f"effort_{'_'.join(args.models)}_{Path(args.dataset).name}"
         told = summary(rows)
         plotting.save_table(rows, name, args.folder)

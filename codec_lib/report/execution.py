@@ -25,6 +25,7 @@ WEIGHTS = {
     "03_hyperprior": ("factorized-*", HOLDER),
     "04_autoregressive": ("[fhjc]*",),
     "05_evaluation": ("*",),
+    "06_beyond_the_reports": ("[hjcs]*",),
     "07_explorer": ("[fhjcs]*",),
 }
 """Notebook -> the weight files that it loads, as patterns of their names."""

@@ -17,7 +17,8 @@ from matplotlib.transforms import Bbox
 from codec_lib.errors import Unsupported
 from codec_lib.evaluation import diagrams, plotting
 
-SIDE, CONTEXT = ("hyperprior", "joint", "checkerboard"), ("joint", "checkerboard")
+CONTEXT = ("joint", "checkerboard", "space-channel")
+SIDE = ("hyperprior", *CONTEXT)
 ALL = ("factorized", *SIDE)
 every_model = pytest.mark.parametrize("model", ALL)
 every_picture = pytest.mark.parametrize(("model", "training"), [(m, t) for m in ALL for t in (True, False)])
@@ -150,6 +151,7 @@ def test_families_show_what_they_have(model: str, training: bool):
     assert drawn.says("exact integers") == (model in SIDE and not training)
     assert drawn.says("141 wavefront groups") == (model == "joint" and not training)
     assert drawn.says("2 groups") == (model == "checkerboard" and not training)
+    assert drawn.says("10 groups") == drawn.says("two for each slice") == (model == "space-channel" and not training)
 
 
 @every_model

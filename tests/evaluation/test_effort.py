@@ -4,11 +4,13 @@ import pytest
 
 from codec_lib import images, metrics, tables
 from codec_lib.evaluation import effort, plotting
+from codec_lib.evaluation.explorer import Scene
 
 
 @pytest.fixture(scope="module")
 def rows(codecs, tiny_codecs, large_and_small) -> list[tables.Row]:
-    return effort.measure([*tiny_codecs[2:], codecs["hyperprior"]], large_and_small[1:], 2, progress=False)
+    small = {"small": images.read_image(large_and_small[1])[0]}
+    return effort.measure([*tiny_codecs[2:], codecs["hyperprior"]], small, 2, progress=False)
 
 
 def test_rows_are_those_of_the_files_of_each_effort(rows, codecs, large_and_small):
@@ -52,3 +54,24 @@ def test_the_figure_draws_the_summary(rows):
     (line,) = (line for line in axes[0].get_lines() if line.get_label() == "factorized")
     assert list(line.get_xdata()) == [row["seconds"] for row in told]
     assert list(line.get_ydata()) == [row["loss [%]"] for row in told]
+
+
+@pytest.mark.parametrize("model", ["hyperprior", "space-channel"])
+def test_the_file_of_what_the_transforms_make_is_that_of_effort_0(codecs, photo, model):
+    codec = codecs[model]
+    y, _ = codec.latents(photo)
+    z = codec.network.side_latent(y[None])[0]
+    assert effort.file_of(codec, y, z, *photo.shape[:2]) == codec.encode(photo)
+    assert effort.file_of(codec, y + 1, z, *photo.shape[:2]) != codec.encode(photo)
+
+
+def test_moves_have_every_symbol_and_bit_once(codecs, photo):
+    before, after = (Scene(codecs["space-channel"], photo, e) for e in (0, 2))
+    rows = {row["symbol"]: row for row in effort.moves(before, after)}
+    assert sum(row["share [%]"] for row in rows.values()) == pytest.approx(100)
+    assert sum(row["bits before"] for row in rows.values()) == pytest.approx(before.bits.sum())
+    assert sum(row["bits after"] for row in rows.values()) == pytest.approx(after.bits.sum())
+    zeroed = (before.latent.symbols != 0) & (after.latent.symbols == 0)
+    assert rows["to zero"]["share [%]"] == pytest.approx(100 * zeroed.mean()) and zeroed.any()
+    assert rows["to zero"]["bits before"] > rows["to zero"]["bits after"]
+    assert rows["farther from zero"]["bits before"] < rows["farther from zero"]["bits after"]

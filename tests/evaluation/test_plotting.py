@@ -368,6 +368,32 @@ def test_stacked_bars_of_one_column_need_no_legend():
     assert not figure.legends and figure.axes[0].texts[0].get_text().strip() == "2.0"
 
 
+def test_lines_carry_their_names_and_bands_theirs():
+    x = np.array([1.0, 4.0, 16.0])
+    curves = {"joint, raster": (x, x), "joint, wavefront": (x, x / 2), "hyperprior": (x, x / 4)}
+    (axis,) = plotting.lines(curves, "across", "up", "xy", {"first": (1, 4), "second": (4, 16)}).axes
+    assert lines_of(axis)["joint, wavefront"] == ([1, 4, 16], [0.5, 2, 8])
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("across", "up")
+    assert axis.get_xscale() == axis.get_yscale() == "log"
+    assert {"first", *curves} <= {text.get_text() for text in axis.texts}
+    assert next(t for t in axis.texts if t.get_text() == "first").get_position()[0] == 2
+    assert [line.get_linestyle() for line in axis.get_lines()] == ["-", "--", "-"], "one colour, two dashes"
+    assert axis.get_xlim() == (1, 16)
+    many = {"hyperprior": (np.arange(41.0), np.arange(41.0))}
+    (axis,) = plotting.lines(many, "across", "up").axes
+    assert axis.get_xscale() == "linear" and axis.get_lines()[0].get_marker() in (None, "None")
+
+
+def test_bars_against_others_have_a_tick_and_the_difference():
+    rows = [{"part": "a", "ours": 80.0, "theirs": 100.0}, {"part": "b", "ours": 60.0, "theirs": 50.0}]
+    (axis,) = plotting.bars_against(rows, "part", "ours", "theirs", "bits").axes
+    assert [bar.get_width() for bar in axis.patches] == [80, 60]
+    assert list(lines_of(axis)["theirs"][0]) == [100, 50]
+    assert [text.get_text().strip() for text in axis.texts] == ["-20 %", "+20 %"]
+    assert [text.get_position()[0] for text in axis.texts] == [100, 60]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "from top to bottom"
+
+
 def test_live_losses_are_drawn_in_one_place():
     rows = [{"step": 1, "val_loss": 3.0, "loss": 9.0}, {"step": 2, "val_loss": 2.0, "loss": 9.0}]
     handle = Mock()

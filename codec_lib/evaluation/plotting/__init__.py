@@ -9,10 +9,12 @@ is one of the figure, or a square of them.
 """
 
 from codec_lib.evaluation.plotting.curves import (
+    bars_against,
     density_fit,
     gains_over_time,
     histograms,
     learning_curve,
+    lines,
     live_losses,
     loss_curves,
     loss_panels,
@@ -24,8 +26,7 @@ from codec_lib.evaluation.plotting.pictures import block_map, channel_grid, imag
 from codec_lib.evaluation.plotting.style import colours, kind_of, save, save_table, show
 
 __all__ = [
-    "block_map", "channel_grid", "colours", "density_fit", "gains_over_time", "histograms", "image_row", "kind_of",
-    "learning_curve",
-    "live_losses", "loss_curves", "loss_panels", "nested_intervals", "number_grids", "panels", "rate_distortion",
-    "save", "save_table", "show", "stacked_bars",
+    "bars_against", "block_map", "channel_grid", "colours", "density_fit", "gains_over_time", "histograms", "image_row",
+    "kind_of", "learning_curve", "lines", "live_losses", "loss_curves", "loss_panels", "nested_intervals",
+    "number_grids", "panels", "rate_distortion", "save", "save_table", "show", "stacked_bars",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -60,6 +61,39 @@ def density_fit(
     below.set(ylabel="fit − truth", xlabel="x")
     figure.align_ylabels()
     figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def lines(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    x: str,
+    y: str,
+    log: str = "",
+    bands: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> Figure:
+    """Lines with their names at their ends; a second one of the same colour is dashed.
+
+    Args:
+        curves: name -> what lies across and what lies up, ascending across.
+        x, y: what they are, with units.
+        log: the axes that are logarithmic, "x", "y" or "xy".
+        bands: name -> from where to where along x; each second one is shaded, and the name stands above.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.6))
+    for i, (name, (across, up)) in enumerate(curves.items()):
+        style = own_style(name, i) | ({"marker": None} if len(across) > 40 else {})
+        if style["color"] in {line.get_color() for line in axis.get_lines()}:
+            style |= {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
+        axis.plot(across, up, label=name, **style)
+    axis.set(xlabel=x, ylabel=y, **{f"{side}scale": "log" for side in log})
+    if bands:
+        axis.set_xlim(min(left for left, _ in bands.values()), max(right for _, right in bands.values()))
+    for i, (name, (left, right)) in enumerate(bands.items()):
+        axis.axvspan(left, right, facecolor="0.93" if i % 2 == 0 else "white", zorder=0)
+        middle = (left * right) ** 0.5 if "x" in log else (left + right) / 2
+        axis.text(middle, 1.02, name, ha="center", va="bottom", fontsize=9, transform=axis.get_xaxis_transform())
+    name_lines(axis)
     return figure
 
 
@@ -272,6 +306,30 @@ def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digi
     axis.grid(axis="y", visible=False)
     if len(columns) > 1:
         figure.legend(loc="outside upper center", ncols=len(columns))
+    return figure
+
+
+@plt.rc_context(STYLE)
+def bars_against(rows: Rows, name: str, column: str, against: str, label: str) -> Figure:
+    """A horizontal bar for each row, and a tick where another value of it lies; at the end what differs, in per cent.
+
+    Args:
+        rows: the table, drawn from top to bottom.
+        name: the column that names a bar.
+        column, against: which columns are drawn, as the bar and as the tick.
+        label: what they are and in which unit.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(rows) + 1.1))
+    names = [str(row[name]) for row in rows]
+    values, others = (np.array([row[c] for row in rows], dtype=float) for c in (column, against))
+    axis.barh(names, values, height=0.62, color=SKY, label=column)
+    axis.plot(others, names, linestyle="", marker="|", markersize=17, markeredgewidth=2.4, color="black", label=against)
+    for k, (value, other) in enumerate(zip(values, others, strict=True)):
+        axis.text(max(value, other), k, f"   {round(100 * (value / other - 1)):+} %", va="center")
+    axis.set(xlabel=label, xlim=(0, 1.15 * max(values.max(), others.max())))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=2, markerscale=0.5)
     return figure
 
 

@@ -113,6 +113,10 @@ class Prior(nn.Module):
 
     # --- files ---
 
+    def times(self, h: int, w: int) -> Tensor:
+        """When each symbol of y is coded, int64 (M, h, w); symbols of equal time form a group."""
+        return self.order.times(h, w).expand(self.size.M, h, w)
+
     def shapes(self, h: int, w: int) -> dict[str, tuple[int, int, int]]:
         """Channels, height and width of each stream's symbols, of a latent of h x w."""
         return {"y": (self.size.M, h, w)}

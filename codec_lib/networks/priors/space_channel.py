@@ -124,6 +124,12 @@ class SpaceChannel(Conditional):
             y_hat = torch.cat([y_hat, own], 1)
         return y_hat
 
+    def times(self, h: int, w: int) -> Tensor:
+        within = self.order.times(h, w)
+        passes = within.max() + 1
+        channels = [part.channels.stop - part.channels.start for part in self.slices]
+        return torch.cat([(passes * k + within).expand(n, h, w) for k, n in enumerate(channels)])
+
     def exact(self) -> "ExactSpaceChannel":
         return ExactSpaceChannel(self)
 
