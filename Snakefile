@@ -33,8 +33,9 @@ def manifest(*names):
 
 
 def measured(stem):
-    """What a notebook reads: of the second set its codecs, by the default coder, but no times."""
-    both = [name for name in READS.get(stem, []) if "." not in name and name != measurements.TIMES]
+    """What a notebook reads: of the second set its codecs at the report's rates, by the default coder, but no times."""
+    left_out = ("-q0", "-q5", ".torchac", measurements.TIMES)
+    both = [name for name in READS.get(stem, []) if not name.endswith(left_out)]
     second = both if SECOND and stem in BOTH else []
     of = {Path(DATASET).name: READS.get(stem, []), SECOND: second}
     return [f"build/measured/{dataset}/{name}.csv" for dataset, names in of.items() for name in names]
