@@ -132,7 +132,8 @@ def run(kills: int, seed: int) -> tuple[dict[str, int], list[str]]:
 class Report:
     """A copy of the checkout without anything that was made, but with the figures that are committed."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, notebooks: list[str]):
+        self.notebooks = notebooks
         self.root, self.pictures = folder / "checkout", folder / "one"
         names = ("codec_lib", "data", "figures", "notebooks")
         for name in names:
@@ -143,7 +144,8 @@ class Report:
         shutil.copy(datasets.find("embedded")[0], self.pictures)  # the notebooks need some hundred pixels a side
 
     def start(self, jobs: int) -> subprocess.Popen:
-        command = [sys.executable, "-m", "codec_lib.report", "--dataset", self.pictures, "--jobs", str(jobs), "--quiet"]
+        command = [sys.executable, "-m", "codec_lib.report", *self.notebooks, "--dataset", self.pictures]
+        command += ["--jobs", str(jobs), "--quiet"]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         return subprocess.Popen(command, cwd=self.root, env=environment, start_new_session=True, **QUIET)
 
@@ -194,11 +196,11 @@ def damaged(path: Path) -> str:
     return ""
 
 
-def run_report(kills: int, seed: int, longest: float, jobs: int) -> tuple[int, list[str]]:
+def run_report(kills: int, seed: int, longest: float, jobs: int, notebooks: list[str]) -> tuple[int, list[str]]:
     """How many reports were killed before they ended, and what went wrong."""
     rng, done, wrong = random.Random(seed), 0, []
     with tempfile.TemporaryDirectory() as folder:
-        report = Report(Path(folder))
+        report = Report(Path(folder), notebooks)
         log = report.root / "build" / "report.log"
         for kill in range(kills):
             before, process = report.files(), report.start(jobs)
@@ -238,9 +240,10 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="kill the report instead of the commands")
     parser.add_argument("--longest", type=float, default=90, help="seconds that a report may run before it is killed")
     parser.add_argument("--jobs", type=int, default=1, help="of the report (default: 1)")
+    parser.add_argument("--notebooks", nargs="*", default=[], help="of the report, by name (default: all)")
     args = parser.parse_args()
     if args.report:
-        killed, wrong = run_report(args.kills, args.seed, args.longest, args.jobs)
+        killed, wrong = run_report(args.kills, args.seed, args.longest, args.jobs, args.notebooks)
         print(f"killed before the end: {killed} of {args.kills}")
     else:
         done, wrong = run(args.kills, args.seed)
