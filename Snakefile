@@ -18,7 +18,7 @@ SECOND = datasets.second_beside(DATASET)
 SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
 AUTOENCODERS = sorted(path.stem for path in Path("data/weights").glob("ae-*.safetensors"))
 PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIORS for quality in weight_files.available(name)]
-TORCHAC = [f"{name}.torchac" for name in PRIORS if name.endswith("-q1") and not registry.PRIORS[name.removesuffix("-compact-q1")].load().order.many]
+TORCHAC = [f"{name}.torchac" for name in PRIORS if name.endswith("-q0") and not registry.PRIORS[name.removesuffix("-compact-q0")].load().order.many]
 READS = {
     "00_autoencoders": [*AUTOENCODERS, *(name for name in PRIORS if name.startswith("factorized")), "jpeg"],
     "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],

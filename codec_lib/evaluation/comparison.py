@@ -69,9 +69,10 @@ def bd_rates(curves: Mapping[str, Sequence[Row]], columns: Iterable[str]) -> lis
 
 def losses(summary: Sequence[Row], of_report: Curves) -> list[Row]:
     """The loss of each model at each lmbda, and the report's beside it."""
-    found: dict[float, Row] = {row["lmbda"]: {"lmbda": row["lmbda"]} for row in summary}
-    for row in summary:
-        found[row["lmbda"]][row["model"]] = evaluation.loss(row)
+    found: dict[float, Row] = {}
+    for row in summary:  # a mean of equal numbers may differ from them in its last digit
+        lmbda = round(row["lmbda"], 9)
+        found.setdefault(lmbda, {"lmbda": lmbda})[row["model"]] = evaluation.loss(row)
     for row in (row for rows in of_report.values() for row in rows):
         if row["lmbda"] in found:
             found[row["lmbda"]][f"{row['model']}, the report"] = evaluation.loss(row)
