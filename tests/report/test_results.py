@@ -27,7 +27,7 @@ def test_no_loss_is_above_the_reports_and_a_tenth_of_its_bits_is_saved(model):
 def test_the_order_is_that_of_theory():
     """Fewer bits from one to the next: all have the same transforms, and each knows more than the one before.
 
-    Nothing tells which of the joint model, with more neighbours, and the space-channel prior, with other channels, knows more.
+    Nothing tells whether the joint model's more neighbours or the space-channel prior's other channels are worth more.
     """
     order = ["factorized", "hyperprior", "checkerboard", "joint"]
     assert sorted([*order, "space-channel"]) == sorted(BESIDE)
