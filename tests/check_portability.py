@@ -46,12 +46,16 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to code: paths as text; the encoder leaves `file` and its symbols in `file`.npz."""
+    """A picture to code: paths as text; the encoder leaves `file` and its symbols in `file`.npz.
+
+    `quality` is where weights for every rate are to be taken.
+    """
 
     weights: str
     picture: str
     file: str
     coder: str = "constriction"
+    quality: float = 4
 
 
 def by_process(settings: Iterable[Setting]) -> dict[tuple[int, str], list[Setting]]:
@@ -152,9 +156,11 @@ def work(action: str, tasks: list[tuple[dict, dict]]) -> list[dict]:
 
     answers, codecs = [], {}
     for job, setting in tasks:
-        wanted = job["weights"], setting["layout"]
+        wanted = job["weights"], job["quality"], setting["layout"]
         if wanted not in codecs:
-            codecs[wanted] = in_layout(weight_files.read(job["weights"]), setting["layout"])
+            frozen = weight_files.read(job["weights"])
+            frozen = frozen.at(job["quality"]) if frozen.quality is None else frozen
+            codecs[wanted] = in_layout(frozen, setting["layout"])
         frozen = codecs[wanted]
         with onednn(setting["onednn"]):
             answers.append(encode(frozen, job) if action == "encode" else job | setting | decode(frozen, job))
@@ -212,7 +218,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=list(PRIORS), metavar="NAME", help="models to check")
-    parser.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
+    parser.add_argument("--quality", type=float, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="rate points")
     parser.add_argument("--dataset", default="kodak", help="kodak, embedded, or a folder of pictures")
     parser.add_argument("--pictures", type=int, metavar="N", help="take the first N pictures only")
     parser.add_argument(
@@ -225,17 +231,17 @@ def main() -> int:
     pictures = datasets.open_pictures(args.dataset)[: args.pictures]
     rows = []
     for model, quality in itertools.product(args.model, args.quality):
-        paths = [weight_files.path_of(model, preset, quality) for preset in presets()]
+        paths = [weight_files.path_of(model, preset, None) for preset in presets()]
         for weights in filter(Path.is_file, paths):
             with tempfile.TemporaryDirectory() as folder:
-                jobs = [Job(str(weights), str(p), f"{folder}/{p.stem}.cbk") for p in pictures]
+                jobs = [Job(str(weights), str(p), f"{folder}/{p.stem}.cbk", quality=quality) for p in pictures]
                 found = check(jobs, settings, settings, args.readers)
             wrong, symbols = (sum(row[name] for row in found) for name in ("mismatches", "symbols"))
             kinds = len({(row["picture"], row["floats"]) for row in found if row["floats"]}) / len(pictures)
             floats = f"; in float32, h_s gave {kinds:.1f} results a picture" if kinds else ""
             print(
-                f"{weights.stem}: {len(pictures)} pictures, {len(found)} decodings, {wrong:,} of {symbols:,} symbols "
-                f"differ{floats}",
+                f"{weights.stem} at quality {quality:g}: {len(pictures)} pictures, {len(found)} decodings, "
+                f"{wrong:,} of {symbols:,} symbols differ{floats}",
                 flush=True,
             )
             rows += [{"model": model, "quality": quality} | _row(row) for row in found]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from codec_lib.errors import Unsupported
+from codec_lib.registry import DEFAULT_MODEL
 from codec_lib.weights import weight_files
 
 
@@ -35,10 +36,10 @@ def file(photo, tmp_path_factory):
 
 
 def test_what_was_saved_is_opened(file, photo):
-    codec = weight_files.load("hyperprior", 1)
+    codec = weight_files.load(DEFAULT_MODEL, 1)
     with Image.open(file) as image:
         assert (image.format, image.mode, image.size) == ("CBK", "RGB", (112, 96))
-        assert (image.info["model"], image.info["quality"]) == ("hyperprior", 1)
+        assert (image.info["model"], image.info["quality"]) == (DEFAULT_MODEL, 1)
         assert image.getexif()[0x010E] == "a face"
         np.testing.assert_array_equal(np.asarray(image), codec.estimate(photo)[0])
         assert image.resize((56, 48)).size == (56, 48)

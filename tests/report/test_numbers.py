@@ -28,7 +28,7 @@ def values(folder: Path, pattern: str = "*.csv") -> set[float]:
 
 def unknown(text: str, known: set[float]) -> list[str]:
     """The decimal numbers of a text that no table has, rounded as they are in the text."""
-    text = re.sub(r"arXiv[: ]*\d{4}\.\d{5}|```.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(r"arXiv[: ]*\d{4}\.\d{5}|```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
     places = {number: len(number.split(".")[1]) for number in DECIMAL.findall(text)}
     return [n for n, k in places.items() if not any(abs(value - float(n)) <= 0.5001 * 10**-k for value in known)]
 
