@@ -18,7 +18,7 @@ SECOND = datasets.second_beside(DATASET)
 SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
 AUTOENCODERS = sorted(path.stem for path in Path("data/weights").glob("ae-*.safetensors"))
 PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIORS for quality in weight_files.available(name)]
-TORCHAC = [f"{name}.torchac" for name in PRIORS if name.endswith("-q0") and not registry.PRIORS[name.removesuffix("-compact-q0")].load().order.many]
+TORCHAC = [measurements.stem(name, "compact", 0, "torchac") for name, entry in registry.PRIORS.items() if not entry.load().order.many]
 READS = {
     "00_autoencoders": [*AUTOENCODERS, *(name for name in PRIORS if name.startswith("factorized")), "jpeg"],
     "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],
@@ -64,12 +64,9 @@ rule report:
 
 
 def weights_of(wildcards):
-    """The file of that name, or, of a name that ends in a quality, the file for every rate; and that of its transforms."""
-    own = Path(f"data/weights/{wildcards.weights}.safetensors")
-    if not own.is_file():
-        own = own.with_stem(wildcards.weights.rpartition("-q")[0])
-    holder = weight_files.holder_of(own)
-    return list(map(str, [own] if holder is None else [own, holder]))
+    """The file that a measurement is of, and that of its transforms."""
+    own, _ = measurements.weights_of(wildcards.weights)
+    return [str(path.relative_to(ROOT)) for path in (own, weight_files.holder_of(own)) if path]
 
 
 rule codec:

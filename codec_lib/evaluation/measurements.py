@@ -116,13 +116,23 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
 
 
 def _codec(name: str) -> tuple[AnyCodec, str | None]:
-    of_weights, _, coder = name.partition(".")
+    path, quality = weights_of(name)
+    found = weight_files.read(path)
+    return found if quality is None else found.at(quality), name.partition(".")[2] or None
+
+
+def weights_of(name: str) -> tuple[Path, float | None]:
+    """The weight file that a measurement is of, and the quality to take of one for every rate.
+
+    Raises:
+        Unsupported: there is none of that name.
+    """
+    of_weights = name.partition(".")[0]
     every_rate, _, quality = of_weights.rpartition("-q")
     for stem, point in ((of_weights, None), (every_rate, quality)):
         path = weight_files.WEIGHTS / f"{stem}.safetensors"
         if path.is_file():
-            found = weight_files.read(path)
-            return found if point is None else found.at(float(point)), coder or None
+            return path, None if point is None else float(point)
     known = ", ".join([TIMES, *curves()])
     raise Unsupported(f"Nothing is called '{name}'; name weights of data/weights with a quality, or one of {known}.")
 

@@ -103,7 +103,7 @@ def holder_of_transforms(frozen: Frozen, folder: Path) -> str | None:
 
 def holder_of(path: Path) -> Path | None:
     """The weight file that holds the transforms of another, where that does not itself."""
-    name = _open(path)[0].get("transforms")
+    name = _open(path, tensors=False)[0].get("transforms")
     return None if name is None else path.with_stem(name.partition(" ")[0])
 
 
@@ -162,11 +162,12 @@ def _digest_on_card(path: Path) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def _open(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The description and the tensors of a weight file."""
+def _open(path: str | Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The description of a weight file, and its tensors if they are wanted."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise BadData(f"The weights {path} cannot be read: {error}.") from error
 
