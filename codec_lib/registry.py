@@ -80,8 +80,8 @@ AUTOENCODERS: dict[str, Entry] = {
 }
 
 TRANSFORMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "paper": ("codec_lib.networks.transforms.paper", ("paper",)),
     "compact": ("codec_lib.networks.transforms.compact", ("compact", "tiny")),
+    "paper": ("codec_lib.networks.transforms.paper", ("paper",)),
 }
 """Style -> its module, and the presets that the module has; weights are looked for in the order of the presets."""
 

@@ -26,7 +26,7 @@ def test_transforms_have_the_presets_that_are_told(style):
 
 
 def test_what_has_no_entry_is_refused_with_what_has():
-    for use, words in ((registry.entry, "factorized, hyperprior"), (registry.style_of, "paper, compact, tiny")):
+    for use, words in ((registry.entry, "factorized, hyperprior"), (registry.style_of, "compact, tiny, paper")):
         with pytest.raises(Unsupported, match=words):
             use("nothing")
 

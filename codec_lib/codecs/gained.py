@@ -1,5 +1,6 @@
-"""A frozen model for every rate: at a quality it is a codec like any other, and all of them have one digest."""
+"""A frozen model for a range of rates: at a quality it is a codec like any other, and all of them have one digest."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -9,10 +10,11 @@ from torch import Tensor
 from codec_lib.codecs.codec import Codec, check_point, read_tables, stored_tables
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding.range_coding import Tables
+from codec_lib.errors import Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
-from codec_lib.rates import RATE_POINTS, THOUSAND, lmbda_of
+from codec_lib.rates import RATE_POINTS, THOUSAND, lmbda_of, position_of
 
 HIGHEST = THOUSAND * (len(RATE_POINTS) - 1)
 """Thousandths of the highest quality; the lowest is 0."""
@@ -30,6 +32,7 @@ class GainedCodec:
         tables: the integer tables of each stream; of a stream whose tables change with the rate (`Prior.table_steps`),
             one set after the other, from the lowest quality to the highest.
         preset: what it was trained as.
+        lmbdas: what it was trained for, rising: the lowest, the rate points between, and the highest.
         stored: the tensors of its weight file, without the tables.
         digest: SHA-256 of weights and tables, 32 bytes.
     """
@@ -37,6 +40,7 @@ class GainedCodec:
     gained: Gained
     tables: dict[str, Tables]
     preset: str
+    lmbdas: tuple[float, ...]
     stored: dict[str, Tensor]
     digest: bytes
     shares_transforms: ClassVar = True
@@ -53,12 +57,17 @@ class GainedCodec:
 
     @property
     def quality(self) -> None:
-        """None in particular: it has them all."""
+        """None in particular: it has a range of them."""
 
     @property
     def rate_point(self) -> dict[str, tuple[float, ...]]:
         """What tells it from codecs of one rate."""
-        return {"lmbdas": RATE_POINTS}
+        return {"lmbdas": self.lmbdas}
+
+    @property
+    def qualities(self) -> range:
+        """In thousandths, rising."""
+        return thousandths_within(self.lmbdas)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -69,10 +78,16 @@ class GainedCodec:
         """The codec of a quality, which is rounded to thousandths.
 
         Raises:
-            Unsupported: it is not from 0 to 5.
+            Unsupported: it is not one of `qualities`.
         """
         check_point(self.model, quality)
         thousandths = round(quality * THOUSAND)
+        if thousandths not in self.qualities:
+            low, high = self.qualities[0] / THOUSAND, self.qualities[-1] / THOUSAND
+            raise Unsupported(
+                f"The {self.model} model in the preset {self.preset} has the qualities {low:g} to {high:g}, "
+                f"not {quality:g}."
+            )
         network = self.gained.at(thousandths).eval().requires_grad_(False).to(memory_format=torch.channels_last)
         counts, tables = network.table_counts(), dict(self.tables)
         for stream, step in network.table_steps.items():
@@ -87,8 +102,32 @@ def of_transforms(name: str) -> bool:
     return name.startswith(("g_a.", "g_s.", "gains.shifts_")) or name in ("gains.gain", "gains.inverse")
 
 
-def freeze(gained: Gained, preset: str) -> GainedCodec:
-    """Turn a trained model for every rate into a codec: weights rounded to what is stored, integer tables made.
+def rates_between(low: float, high: float) -> tuple[float, ...]:
+    """Two lmbda and the rate points between them."""
+    return low, *(point for point in RATE_POINTS if low < point < high), high
+
+
+def thousandths_within(lmbdas: tuple[float, ...]) -> range:
+    """The qualities of rising lmbdas, in thousandths."""
+    low, high = (THOUSAND * position_of(lmbdas[end]) for end in (0, -1))
+    return range(math.ceil(low - 1e-6), math.floor(high + 1e-6) + 1)
+
+
+def lmbdas_in(described: dict[str, str]) -> tuple[float, ...]:
+    """The lmbdas that a weight file tells.
+
+    Raises:
+        ValueError: they are no numbers, do not rise, or are none that a model can be trained for.
+    """
+    lmbdas = tuple(map(float, described["lmbdas"].strip("()").split(",")))
+    low, high = lmbdas[0], lmbdas[-1]
+    if not RATE_POINTS[0] <= low < high <= RATE_POINTS[-1] or lmbdas != rates_between(low, high):
+        raise ValueError("no range of rates")
+    return lmbdas
+
+
+def freeze(gained: Gained, preset: str, lmbdas: tuple[float, ...] = RATE_POINTS) -> GainedCodec:
+    """Turn a trained model for a range of rates into a codec: weights rounded to what is stored, integer tables made.
 
     Raises:
         BadData: a weight is not finite, or too large for half precision or for exact coding.
@@ -97,13 +136,16 @@ def freeze(gained: Gained, preset: str) -> GainedCodec:
     gains = {_GAINS + name: tensor for name, tensor in round_weights(gained.gains).items()}
     stored = round_weights(gained.model) | gains
     rounded = _restored(type(gained.model)(gained.model.size), stored)
-    return assemble(rounded, stored, _tables_of_all(rounded), preset)
+    return assemble(rounded, stored, _tables_of_all(rounded), preset, rates_between(lmbdas[0], lmbdas[-1]))
 
 
-def assemble(gained: Gained, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str) -> GainedCodec:
+def assemble(
+    gained: Gained, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbdas: tuple[float, ...]
+) -> GainedCodec:
     """A codec of a model whose weights are those `stored`, the tensors of a weight file."""
-    digest = digest_of([gained.model.name, preset], stored | stored_tables(tables))
-    return GainedCodec(gained, tables, preset, stored, digest)
+    narrower = () if lmbdas == RATE_POINTS else lmbdas  # release 0.2.0 had none
+    digest = digest_of([gained.model.name, preset, *narrower], stored | stored_tables(tables))
+    return GainedCodec(gained, tables, preset, lmbdas, stored, digest)
 
 
 def _restored(model: Prior, stored: dict[str, Tensor]) -> Gained:
@@ -121,10 +163,11 @@ def _restored(model: Prior, stored: dict[str, Tensor]) -> Gained:
 
 def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> GainedCodec:
     """The codec that a weight file describes; errors of many kinds where it does not."""
-    model = models.make(described["model"], described["preset"], RATE_POINTS[-1])
+    lmbdas = lmbdas_in(described)
+    model = models.make(described["model"], described["preset"], lmbdas[-1])
     stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
     tables = read_tables(table_counts(model), tensors)
-    return assemble(_restored(model, stored), stored, tables, described["preset"])
+    return assemble(_restored(model, stored), stored, tables, described["preset"], lmbdas)
 
 
 def _tables_of_all(gained: Gained) -> dict[str, Tables]:

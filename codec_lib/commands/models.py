@@ -6,7 +6,7 @@ from pathlib import Path
 
 from codec_lib import tables
 from codec_lib.commands import options
-from codec_lib.rates import RATE_POINTS
+from codec_lib.rates import position_of
 from codec_lib.registry import AUTOENCODERS, DEFAULT_MODEL, presets
 from codec_lib.registry import models as registered
 
@@ -18,10 +18,16 @@ def add_options(p: argparse.ArgumentParser) -> None:
     options.add_weights(p)
 
 
-def _every_rate(model: str, folder: Path) -> list[Path]:
-    """The weights of a model for every rate."""
-    paths = (folder / f"{model}-{preset}.safetensors" for preset in presets())
-    return [path for path in paths if path.is_file()]
+def _card(path: Path) -> dict:
+    """That of a weight file; empty if there is none."""
+    card = path.with_suffix(".json")
+    return json.loads(card.read_bytes()) if card.is_file() else {}
+
+
+def _range(path: Path) -> str:
+    """The qualities of weights for a range of rates, by their card: the file itself would need torch."""
+    ends = [f"{position_of(lmbda):.3g}" for lmbda in _card(path).get("lmbdas", [])]
+    return f"quality {' to '.join(ends)}" if ends else "several"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,15 +36,15 @@ def run(args: argparse.Namespace) -> None:
     for model, entry in registered().items():
         point = "bits" if model in AUTOENCODERS else "quality"
         name = f"{model} (default)" if model == DEFAULT_MODEL else model
-        files = [(f"{point} 0 to {len(RATE_POINTS) - 1}", path) for path in _every_rate(model, args.weights)]
+        ranges = (args.weights / f"{model}-{preset}.safetensors" for preset in presets())
+        files = [(_range(path), path) for path in ranges if path.is_file()]
         files += sorted(
             (f"{point} {int(path.stem.rpartition('-q')[2])}", path)
             for path in args.weights.glob(f"{model}-*-q*.safetensors")
             if path.stem.rpartition("-q")[2].isdigit()
         )
         for rate, path in files:
-            card = path.with_suffix(".json")
-            digest = json.loads(card.read_bytes())["digest"][:16] if card.is_file() else None
+            digest = _card(path).get("digest", "")[:16] or None
             rows.append({"model": name, "rate": rate, "preset": path.stem.partition("-q")[0].split("-")[-1],
                          "MiB": path.stat().st_size / 2**20, "digest": digest, "": entry.description})  # fmt: skip
         if not files:

@@ -23,7 +23,9 @@ def add_model(p: argparse.ArgumentParser) -> None:
     """--model, and how it is coded."""
     p.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help=ALL_MODELS)
     p.add_argument(
-        "--preset", metavar="NAME", help="sizes of the networks; without it the largest there are weights for"
+        "--preset",
+        metavar="NAME",
+        help="sizes of the networks: compact or paper (default: the first that has weights of the quality)",
     )
     p.add_argument(
         "--effort", type=int, default=0, choices=range(10), metavar="E",

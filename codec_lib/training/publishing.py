@@ -42,7 +42,7 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
     if settings.lmbdas is None:
         frozen = registry.entry(settings.model).load_codec().freeze(run.average, settings.preset, settings.lmbda)
     else:
-        frozen = gained.freeze(run.average, settings.preset)
+        frozen = gained.freeze(run.average, settings.preset, settings.lmbdas)
     path = weight_files.path_of(settings.model, settings.preset, frozen.quality, folder)
     card = {
         "name": path.stem,

@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 
 from codec_lib import metrics, registry
-from codec_lib.codecs.gained import HIGHEST
 from codec_lib.errors import Unsupported
 from codec_lib.places import WEIGHTS
 from codec_lib.rates import THOUSAND
@@ -57,7 +56,7 @@ class Rates:
 
     @functools.cached_property
     def _for_every_rate(self) -> weight_files.GainedCodec | None:
-        """The one codec that has all qualities, if there is one."""
+        """The one codec that has a range of qualities, if there is one."""
         presets = [self.preset] if self.preset else registry.presets()
         paths = (weight_files.path_of(self.model, preset, None, self.folder) for preset in presets)
         return next((weight_files.read(path) for path in paths if path.is_file()), None)
@@ -65,8 +64,9 @@ class Rates:
     @property
     def qualities(self) -> Sequence[int]:
         """In thousandths, rising; of an autoencoder the bits of its quantiser times 1000."""
-        points = weight_files.available(self.model, self.folder)
-        return range(HIGHEST + 1) if self._for_every_rate else tuple(THOUSAND * point for point in points)
+        if self._for_every_rate:
+            return self._for_every_rate.qualities
+        return tuple(THOUSAND * point for point in weight_files.available(self.model, self.folder))
 
     def chosen(self, quality: int | None) -> int:
         """A quality that exists; without one 2, or the lowest that there are weights for.

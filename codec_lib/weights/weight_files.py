@@ -172,13 +172,22 @@ def _open(path: str | Path, tensors: bool = True) -> tuple[dict[str, str], dict[
         raise BadData(f"The weights {path} cannot be read: {error}.") from error
 
 
-def available(model: str, folder: str | Path = WEIGHTS) -> list[int]:
-    """The whole qualities of a model that have weights."""
+def qualities_of(path: Path) -> range:
+    """The qualities of a weight file for a range of rates, in thousandths; none if it is damaged, or not there."""
+    try:
+        return gained.thousandths_within(gained.lmbdas_in(_open(path, tensors=False)[0]))
+    except (BadData, KeyError, ValueError):
+        return range(0)
 
-    def there(quality: int | None) -> bool:
-        return any(path_of(model, name, quality, Path(folder)).is_file() for name in registry.presets())
 
-    return list(range(len(RATE_POINTS))) if there(None) else [q for q in rate_points(model) if there(q)]
+def available(model: str, folder: str | Path = WEIGHTS, preset: str | None = None) -> list[int]:
+    """The whole qualities of a model that have weights, in one preset or any."""
+    found = set()
+    for name in [preset] if preset else registry.presets():
+        ranged = qualities_of(path_of(model, name, None, Path(folder)))
+        found |= {q for q in range(len(RATE_POINTS)) if THOUSAND * q in ranged}
+        found |= {q for q in rate_points(model) if path_of(model, name, q, Path(folder)).is_file()}
+    return sorted(found)
 
 
 def load(model: str, quality: float, preset: str | None = None, folder: str | Path = WEIGHTS) -> AnyCodec:
@@ -204,6 +213,8 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
             path = path_of(model, name, point, folder)
             if path.is_file():
                 found = read(path)
+                if point is None and preset is None and round(THOUSAND * quality) not in found.qualities:
+                    continue
                 if (found.model, found.preset, found.quality) != (model, name, point):
                     raise BadData(
                         f"The weights {path} are not what their name says, but {found.model} in the preset "

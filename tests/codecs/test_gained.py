@@ -9,12 +9,12 @@ from safetensors import safe_open
 from codec_lib import registry
 from codec_lib.codecs import gained
 from codec_lib.coding.container import unpack
-from codec_lib.errors import Unsupported
+from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.gains import STEP, Gained, _power
 from codec_lib.rates import LMBDAS, RATE_POINTS, lmbda_of
 from codec_lib.training import initialisation
-from codec_lib.weights import weight_files
+from codec_lib.weights import targets, weight_files
 
 QUALITIES = (0, 2.4, 5)
 
@@ -123,6 +123,38 @@ def test_a_weight_file_holds_every_rate(both, photo, tmp_path):
     assert codec.encode(photo) == data
     found = weight_files.load_for(unpack(data), tmp_path)
     assert found.quality == 2.4 and (found.decode(data) == codec.decode(data)).all()
+
+
+def test_weights_of_a_narrow_range_have_its_qualities_alone(crops, photo, tmp_path):
+    whole = untrained("hyperprior", crops)
+    narrow = gained.freeze(whole, "tiny", (0.0067, 0.013))
+    assert narrow.digest != gained.freeze(whole, "tiny").digest
+    assert [gained.freeze(whole, "tiny", (0.005, 0.03)).qualities[end] for end in (0, -1)] == [550, 3276]
+    path = weight_files.path_of("hyperprior", "tiny", None, tmp_path)
+    weight_files.save(narrow, path)
+    assert weight_files.read(path).digest == narrow.digest
+    assert weight_files.available("hyperprior", tmp_path) == [1, 2]
+    for refused, message in ((2.5, "qualities 1 to 2"), (0, "qualities 1 to 2"), (7, "0 to 5")):
+        with pytest.raises(Unsupported, match=message):
+            narrow.at(refused)
+    with pytest.raises(BadData, match="no weights for hyperprior at quality 3"):
+        weight_files.load("hyperprior", 3, folder=tmp_path)
+    data = weight_files.load("hyperprior", 1.4, folder=tmp_path).encode(photo)
+    assert weight_files.load_for(unpack(data), tmp_path).quality == 1.4
+    rates = targets.Rates("hyperprior", folder=tmp_path)
+    assert (rates.qualities, rates.chosen(None)) == (range(1000, 2001), 2000)
+
+
+@pytest.mark.parametrize("lmbdas", ["(0.0067, 0.0131)", "(0.0067, 0.025)", "(0.013, 0.0067)", "()", "(1, 2)", "nan"])
+def test_an_altered_range_is_refused(crops, tmp_path, lmbdas):
+    path = weight_files.path_of("hyperprior", "tiny", None, tmp_path)
+    weight_files.save(gained.freeze(untrained("hyperprior", crops), "tiny", (0.0067, 0.013)), path)
+    told = path.read_bytes()
+    size = int.from_bytes(told[:8], "little")
+    header = told[8 : 8 + size].rstrip().replace(b"(0.0067, 0.013)", lmbdas.encode())
+    path.write_bytes(len(header).to_bytes(8, "little") + header + told[8 + size :])
+    with pytest.raises(BadData, match=r"altered|not those of a codec"):
+        weight_files.read(path)
 
 
 def test_priors_share_transforms_and_their_gains(crops, tmp_path):

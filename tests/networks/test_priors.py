@@ -495,6 +495,6 @@ def test_unknown_names_are_refused_with_the_known_ones(model, preset):
         models.make(model, preset, 0.013)
     message = str(caught.value)
     assert isinstance(caught.value, CodecError)
-    assert "factorized" in message or "paper, compact, tiny" in message
+    assert "factorized" in message or "compact, tiny, paper" in message
     assert "\n" not in message
     assert message.endswith(".")
