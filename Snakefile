@@ -17,11 +17,12 @@ DATASET = config.get("dataset", "kodak")
 SECOND = datasets.second_beside(DATASET)
 SETS = {Path(name).name: name for name in (DATASET, SECOND) if name}
 AUTOENCODERS = sorted(path.stem for path in Path("data/weights").glob("ae-*.safetensors"))
-PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIORS for quality in weight_files.available(name)]
+PAPERS = [measurements.stem(name, "paper", quality) for name in registry.PRIORS for quality in weight_files.available(name, preset="paper")]
+PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIORS for quality in weight_files.available(name, preset="compact")]
 TORCHAC = [measurements.stem(name, "compact", 0, "torchac") for name, entry in registry.PRIORS.items() if not entry.load().order.many]
 READS = {
     "00_autoencoders": [*AUTOENCODERS, *(name for name in PRIORS if name.startswith("factorized")), "jpeg"],
-    "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],
+    "05_evaluation": [*PRIORS, *PAPERS, *TORCHAC, *measurements.curves(), measurements.TIMES],
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive", "06_beyond_the_reports"]
@@ -33,9 +34,9 @@ def manifest(*names):
 
 
 def measured(stem):
-    """What a notebook reads: of the second set its codecs at the report's rates, by the default coder, but no times."""
+    """What a notebook reads: of the second set the shared transforms at the report's rates, by the default coder, but no times."""
     left_out = ("-q0", "-q5", ".torchac", measurements.TIMES)
-    both = [name for name in READS.get(stem, []) if not name.endswith(left_out)]
+    both = [name for name in READS.get(stem, []) if not name.endswith(left_out) and name not in PAPERS]
     second = both if SECOND and stem in BOTH else []
     of = {Path(DATASET).name: READS.get(stem, []), SECOND: second}
     return [f"build/measured/{dataset}/{name}.csv" for dataset, names in of.items() for name in names]
@@ -84,7 +85,7 @@ rule classical:
 
 
 rule times:
-    input: code("evaluation.timing"), manifest(DATASET)
+    input: code("evaluation.timing"), manifest(DATASET), sorted(map(str, Path("data/weights").glob("*-paper.safetensors")))
     output: f"build/measured/{Path(DATASET).name}/{measurements.TIMES}.csv"
     threads: workflow.cores
     shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {measurements.TIMES} --dataset {DATASET}"

@@ -66,13 +66,34 @@ def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = Tr
 
 
 def times(dataset: str, folder: str | Path = "") -> list[Row]:
-    """`timing.whole` of each model at the papers' low-rate size, on a data set's first picture; seconds."""
+    """`timing.whole` of each model at the papers' low-rate size, on a data set's first picture; seconds.
+
+    `weights` tells whether they are trained, or a stand-in (`timing.stand_in`) for want of such.
+    """
+    trained = _at_papers_sizes()
 
     def measure() -> list[Row]:
         pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
-        return [{"model": name} | timing.whole(timing.stand_in(name, pixels), pixels) for name in PRIORS]
+        return [
+            {"model": name, "weights": "trained" if name in trained else "stand-in"}
+            | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
+            for name in PRIORS
+        ]
 
-    return _rows(TIMES, folder, "evaluation.timing", {}, dataset, measure)
+    return _rows(TIMES, folder, "evaluation.timing", _digests(trained), dataset, measure)
+
+
+def _at_papers_sizes() -> dict[str, AnyCodec]:
+    """The models that have weights of the papers' low-rate size, at quality 1."""
+    return {
+        name: weight_files.load(name, 1, "paper")
+        for name in PRIORS
+        if 1 in weight_files.available(name, preset="paper")
+    }
+
+
+def _digests(codecs: dict[str, AnyCodec]) -> dict[str, str]:
+    return {weight_files.path_of(c.model, c.preset, None).stem: c.digest.hex() for c in codecs.values()}
 
 
 def _rows(
@@ -102,7 +123,7 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """
     weights: dict[str, str] = {}
     if name == TIMES:
-        module, rows = "evaluation.timing", times(dataset)
+        module, rows, weights = "evaluation.timing", times(dataset), _digests(_at_papers_sizes())
     elif name in curves():
         module, rows = "evaluation.classical", curve(curves()[name], dataset)
     else:

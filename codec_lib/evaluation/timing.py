@@ -1,4 +1,4 @@
-"""Where the time goes at the papers' sizes, whose weights need not be trained to be timed."""
+"""Where the time goes, at the papers' sizes without trained weights if need be: a stand-in takes as long."""
 
 import time
 from collections.abc import Callable
