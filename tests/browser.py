@@ -89,6 +89,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
     browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     browser.set_script_timeout(60 * MINUTES)
+    browser.command_executor.client_config.timeout = 60 * MINUTES + 60  # else the connection gives up before the script
     try:
         yield browser
     finally:

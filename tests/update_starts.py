@@ -1,0 +1,29 @@
+"""Write `data/starts.csv`: validation losses of two runs of `train` that differ in their start alone.
+
+    python tests/update_starts.py KLT-RUN RANDOM-RUN SECONDS
+
+Both are folders of runs, the second with --random-start. SECONDS is what a step takes one core that has nothing else
+to do; steps times that are core-hours, whatever else the machine did.
+"""
+
+import sys
+from pathlib import Path
+
+from codec_lib import tables
+from codec_lib.places import DATA
+
+STARTS = DATA / "starts.csv"
+
+
+def rows(start: str, folder: Path, seconds: float) -> list[tables.Row]:
+    """The lines of a run."""
+    return [
+        {"start": start, "step": row["step"], "core-hours": round(row["step"] * seconds / 3600, 4)}
+        | {"validation loss": round(row["val_loss"], 4)}
+        for row in tables.read_csv(folder / "log.csv")
+    ]
+
+
+if __name__ == "__main__":
+    klt, random, seconds = sys.argv[1:]
+    tables.write_csv(STARTS, [*rows("KLT", Path(klt), float(seconds)), *rows("random", Path(random), float(seconds))])
