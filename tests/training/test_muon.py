@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from codec_lib.networks.layers import GDN
 from codec_lib.training.muon import Muon, orthogonal
+from codec_lib.training.runs import parameter_groups
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (1, 30)])
@@ -80,3 +82,18 @@ def test_a_parameter_without_a_gradient_stays():
     p = nn.Parameter(torch.ones(3, 3))
     Muon([{"params": [p], "lr": 1.0}]).step()
     assert torch.equal(p, torch.ones(3, 3))
+
+
+def test_gdn_learns_to_normalise_channels_by_each_other():
+    """What makes outputs alike is the energy of all channels, so gamma must leave the diagonal that it begins with."""
+    torch.manual_seed(0)
+    gdn, x = GDN(6), torch.randn(4, 6, 8, 8) * torch.rand(4, 1, 8, 8) * 10
+    optimiser = Muon(parameter_groups(gdn, 1e-2))
+    for _ in range(200):
+        y = gdn(x)
+        loss = (y.square().mean(1) - 1).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    gamma = gdn.gamma.detach().square()
+    assert gamma.sum() > 3 * gamma.diagonal().sum()
