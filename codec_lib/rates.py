@@ -2,6 +2,8 @@
 
 import math
 
+from codec_lib.errors import Unsupported
+
 LMBDAS = (0.0067, 0.013, 0.025, 0.0483)
 """Rate points of the report we reproduce; `quality` is the position in it, from 1."""
 
@@ -10,6 +12,17 @@ RATE_POINTS = (0.0035, *LMBDAS, 0.093)
 
 THOUSAND = 1000
 """Files tell quality in thousandths."""
+
+
+def check_quality(quality: float) -> None:
+    """Refuse what is no quality.
+
+    Raises:
+        Unsupported: it is not from 0 to 5.
+    """
+    highest = len(RATE_POINTS) - 1
+    if not 0 <= quality <= highest:  # not a number, either
+        raise Unsupported(f"There is no quality {quality:g}; choose from 0 to {highest}.")
 
 
 def lmbda_of(quality: float) -> float:

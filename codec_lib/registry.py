@@ -23,7 +23,7 @@ class Entry:
         number: its id in the container, 1 to 255; never used again for another.
         label: its name in figures. colour, marker: of its curves.
         description: a line for the command line.
-        codec: the module of the codec that it is frozen into.
+        codec: the module that freezes it into a codec.
         beside: what stands beside it in tables, if anything does: a model of the report's, and one of CompressAI's.
     """
 
@@ -33,7 +33,7 @@ class Entry:
     colour: str
     marker: str
     description: str
-    codec: str = "codec_lib.codecs.codec"
+    codec: str = "codec_lib.codecs.freezing"
     beside: tuple[str, str] | None = None
 
     def load(self) -> type:
@@ -42,7 +42,7 @@ class Entry:
         return getattr(importlib.import_module(module), name)
 
     def load_codec(self) -> ModuleType:
-        """The module of its codec: `freeze`, `from_tensors`, `rate_points`, `check_point`, `check_preset` ..."""
+        """The module of `codec`: `freeze`, `from_tensors`, `rate_points`, `check_point`, `check_preset` ..."""
         return importlib.import_module(self.codec)
 
 

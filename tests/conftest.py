@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from codec_lib import datasets, images, rates, registry
-from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib.codecs import autoencoder_codec, freezing
+from codec_lib.codecs.codec import Codec
 from codec_lib.coding import range_coding
 from codec_lib.commands.parser import main
 from codec_lib.errors import BadData
@@ -102,41 +103,41 @@ def kodak() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def codecs(tiny_models: dict[str, Prior]) -> dict[str, codec.Codec]:
+def codecs(tiny_models: dict[str, Prior]) -> dict[str, Codec]:
     """`tiny_models`, frozen: quality 3."""
-    return {name: codec.freeze(model, "tiny", TINY_LMBDA) for name, model in tiny_models.items()}
+    return {name: freezing.freeze(model, "tiny", TINY_LMBDA) for name, model in tiny_models.items()}
 
 
 @pytest.fixture(scope="session", params=registry.PRIORS)
-def each_codec(request, codecs: dict[str, codec.Codec]) -> codec.Codec:
+def each_codec(request, codecs: dict[str, Codec]) -> Codec:
     """The codec of each kind of model in turn."""
     return codecs[request.param]
 
 
 @pytest.fixture(scope="session", params=PAIRS, ids="-".join)
-def pair(request, codecs: dict[str, codec.Codec]) -> tuple[codec.Codec, str]:
+def pair(request, codecs: dict[str, Codec]) -> tuple[Codec, str]:
     """Each codec with each entropy coder that it can use."""
     name, coder = request.param
     return codecs[name], coder
 
 
 @pytest.fixture(scope="session")
-def tiny_codec(codecs: dict[str, codec.Codec]) -> codec.Codec:
+def tiny_codec(codecs: dict[str, Codec]) -> Codec:
     """`tiny_model`, frozen: quality 3."""
     return codecs["factorized"]
 
 
 @pytest.fixture(scope="session")
-def tiny_codecs(tiny_models: dict[str, Prior]) -> list[codec.Codec]:
+def tiny_codecs(tiny_models: dict[str, Prior]) -> list[Codec]:
     """`tiny_model` carried to the four rate points and frozen; index 0 is quality 1."""
     return [carried_to(lmbda, tiny_models["factorized"]) for lmbda in rates.LMBDAS]
 
 
-def carried_to(lmbda: float, source: Prior) -> codec.Codec:
+def carried_to(lmbda: float, source: Prior) -> Codec:
     """A tiny model at another rate point, frozen."""
     model = models.make(source.name, "tiny", lmbda)
     initialisation.carry_over(model, source, lmbda, TINY_LMBDA)
-    return codec.freeze(model, "tiny", lmbda)
+    return freezing.freeze(model, "tiny", lmbda)
 
 
 @pytest.fixture(scope="session")

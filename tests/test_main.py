@@ -18,7 +18,7 @@ from commands import assert_refused, python, snapshot
 from PIL import Image
 
 from codec_lib import datasets, files, images, tables
-from codec_lib.codecs import autoencoder_codec, codec
+from codec_lib.codecs import autoencoder_codec, freezing
 from codec_lib.coding import range_coding
 from codec_lib.coding.container import unpack
 from codec_lib.commands import options, parser
@@ -46,7 +46,7 @@ def place(tmp_path, photo, tiny_codecs) -> Path:
     middle = len(cbk) // 2
     (tmp_path / "flipped.cbk").write_bytes(cbk[:middle] + bytes([cbk[middle] ^ 4]) + cbk[middle + 1 :])
     (tmp_path / "long.cbk").write_bytes(cbk + b"!")
-    foreign = codec.freeze(models.make("factorized", "tiny", 0.013), "tiny", 0.013).encode(photo)
+    foreign = freezing.freeze(models.make("factorized", "tiny", 0.013), "tiny", 0.013).encode(photo)
     (tmp_path / "other_weights.cbk").write_bytes(foreign)
     (tmp_path / "folder").mkdir()
     (tmp_path / "pictures").mkdir()

@@ -3,14 +3,13 @@
 From pixels to bytes and back:
 
     pixels --tiles.analyse: g_a-- y --h_a--quantization.round_to-- z     (a factorized prior has no z)
-    z, y --walk: exact prediction, round_to, range_coding.Writer-- streams --container.pack-- bytes
-    bytes --container.unpack-- streams --walk: exact prediction, range_coding.Reader-- y_hat
+    z, y --walk: exact prediction, round_to, streams.write-- streams --container.pack-- bytes
+    bytes --container.unpack-- streams --walk: exact prediction, streams.read-- y_hat
     y_hat --tiles.synthesise: g_s-- pixels
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -21,23 +20,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from codec_lib import images, limits, metrics
-from codec_lib.codecs import tiles
+from codec_lib.codecs import stored_tables, streams, tiles
 from codec_lib.codecs.search import Candidate, Latents, check_effort, search
-from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
+from codec_lib.codecs.streams import Choose, Code, Symbols
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
 from codec_lib.coding.order import Order
-from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
-from codec_lib.errors import BadData, Corrupt, Unsupported
-from codec_lib.networks import models
+from codec_lib.coding.range_coding import CODERS, Tables
+from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
-from codec_lib.rates import LMBDAS, RATE_POINTS, THOUSAND, lmbda_of, loss, quality_of
-
-Code = Callable[[Group, Tensor, Tensor], Tensor]
-Choose = Callable[[Group, Tensor], Tensor]
-Symbols = dict[str, np.ndarray]
-"""Stream -> int32 (channels, height, width): y, and before it z where the model has one."""
+from codec_lib.rates import THOUSAND, loss
 
 
 @final
@@ -89,7 +82,7 @@ class Codec:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All that its weight file holds."""
-        return self.stored | stored_tables(self.tables)
+        return self.stored | stored_tables.to_tensors(self.tables)
 
     @property
     def coders(self) -> tuple[str, ...]:
@@ -148,18 +141,13 @@ class Codec:
         pixels = images.as_array(image)
         latents = self._latents(pixels, progress)
 
-        def write(latents: Latents) -> bytes:
-            y, z = self._symbols_of_z(latents)
-            once = last == 0  # then y is not needed again, and symbols may take its place
-            room = _rows(y).view(torch.int32) if once else None
-            return self._write(z, self._rounding(y), *pixels.shape[:2], coder, chunks, progress and once, room)
-
         def candidate(latents: Latents) -> Candidate:
-            data = write(latents)
+            data = self.write_latents(*latents, *pixels.shape[:2], coder, chunks)
             return Candidate(self.loss(data, pixels), data)
 
-        if last == 0:  # there is nothing to compare
-            yield write(latents)
+        if last == 0:  # there is nothing to compare, and y is not needed again: symbols may take its place
+            room = _rows(latents.y).view(torch.int32)
+            yield self.write_latents(*latents, *pixels.shape[:2], coder, chunks, progress, room)
         else:
             yield from search(self.network, self.lmbda, pixels, latents, candidate, last, progress)
 
@@ -185,6 +173,16 @@ class Codec:
         choose = self._rounding(y)
         symbols, _ = self.walk(z, *y.shape[1:], lambda group, mean, index: choose(group, mean))
         return symbols
+
+    def write_latents(
+        self, y: Tensor, z: Tensor | None, height: int, width: int, coder: str = "constriction",
+        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False, room: Tensor | None = None,
+    ) -> bytes:  # fmt: skip
+        """The file of latents before rounding, as `Latents` has them, of a picture of height x width.
+
+        `room` as in `walk`, the others and the errors as in `encode`.
+        """
+        return self._write(self._rounded(z), self._rounding(y), height, width, coder, chunks, progress, room)
 
     def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
         """The file of given symbols of a picture of height x width; raises as `encode` does."""
@@ -229,7 +227,8 @@ class Codec:
 
     def latents(self, pixels: np.ndarray, progress: bool = False) -> tuple[Tensor, np.ndarray | None]:
         """y, float32 (M, h, w), and the symbols of z."""
-        return self._symbols_of_z(self._latents(pixels, progress))
+        y, z = self._latents(pixels, progress)
+        return y, self._rounded(z)
 
     def _latents(self, pixels: np.ndarray, progress: bool = False) -> Latents:
         limits.check_size(*pixels.shape[:2])
@@ -238,9 +237,8 @@ class Codec:
             return Latents(y, None)
         return Latents(y, tiles.hyper_analyse(self.network.side_latent, y, self._device()))
 
-    def _symbols_of_z(self, latents: Latents) -> tuple[Tensor, np.ndarray | None]:
-        y, z = latents
-        return y, None if z is None else self._checked(round_to(z)[0]).numpy().astype(np.int32)
+    def _rounded(self, z: Tensor | None) -> np.ndarray | None:
+        return None if z is None else self._checked(round_to(z)[0]).numpy().astype(np.int32)
 
     def synthesise(self, y_hat: Tensor, height: int, width: int, progress: bool = False) -> np.ndarray:
         """The picture, uint8 (height, width, 3), of a latent as a decoder has it, (1, M, h, w)."""
@@ -264,8 +262,7 @@ class Codec:
 
         Args:
             z: the symbols of z, if the model has one.
-            code: `code(group, mean, index)` gives the symbols there, float64 (n, m), of n positions and m channels;
-                mean likewise, index the table of each, int64. A group is an index into the latent (h w, M).
+            code: gives the symbols of each group.
             progress: show a bar.
             room: where to put the symbols of y, int32 (h w, M), each just after its call of `code`.
 
@@ -303,24 +300,13 @@ class Codec:
         chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False, room: Tensor | None = None,
     ) -> bytes:  # fmt: skip
         self._check_coder(coder)
-        streams = []
-        if z is not None:
-            writer = Writer(self.tables["z"], coder)
-            writer.put(z.ravel(), _channel_index(z.shape))
-            streams.append(writer.finish())
-        writer = Writer(self.tables["y"], coder)
-
-        def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-            values = choose(group, mean)
-            writer.put(_flat(values).astype(np.int32), _flat(index))
-            return values
-
-        symbols, _ = self.walk(z, *self._shapes(height, width)["y"][1:], code, progress, room)
-        streams.append(writer.finish())
-        written = Container(
-            self.model, self.thousandths, coder, self.digest[:8], height, width, tuple(streams), chunks=chunks
+        h, w = self._shapes(height, width)["y"][1:]
+        written, symbols = streams.write(
+            self.tables, coder, z, choose, lambda code: self.walk(z, h, w, code, progress, room)
         )
-        return pack(seal(written, *symbols.values()))
+        digest = self.digest[:8]
+        container = Container(self.model, self.thousandths, coder, digest, height, width, written, chunks=chunks)
+        return pack(seal(container, *symbols.values()))
 
     def _read(self, container: Container, progress: bool = False) -> tuple[Symbols, Tensor]:
         self._check_container(container)
@@ -329,28 +315,12 @@ class Codec:
         else:
             reading = self
         shapes = self._shapes(container.height, container.width)
-        streams, z = dict(zip(self.tables, container.streams, strict=True)), None
-        if "z" in shapes:
-            reader = Reader(self.tables["z"], container.coder, streams["z"])
-            z = reader.get(_channel_index(shapes["z"])).reshape(shapes["z"])
-            reader.finish()
-        reader = Reader(self.tables["y"], container.coder, streams["y"])
-
-        def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-            values = reader.get(_flat(index)).reshape(index.shape[::-1])
-            return torch.from_numpy(values.T.astype(np.float64))
-
-        symbols, y_hat = reading.walk(z, *shapes["y"][1:], code, progress)
-        reader.finish()
+        symbols, y_hat = streams.read(
+            self.tables, container.coder, container.streams, shapes,
+            lambda z, code: reading.walk(z, *shapes["y"][1:], code, progress),
+        )  # fmt: skip
         check_seal(container, *symbols.values())
         return symbols, y_hat
-
-    def _check_coder(self, coder: str) -> None:
-        if coder in CODERS and coder not in self.coders:
-            raise Unsupported(
-                f"The coder torchac keeps no state between groups, so it cannot code the {self.model} model; "
-                "use --coder constriction."
-            )
 
     def _check_container(self, container: Container) -> None:
         """Refuse, before memory is taken, files of other weights or rates and streams too short for their picture."""
@@ -364,16 +334,14 @@ class Codec:
                 f"The file has {len(container.streams)} streams where {self.model} writes {len(self.tables)}."
             )
         self._check_coder(container.coder)
-        shapes = self._shapes(container.height, container.width)
-        for stream, data in zip(self.tables, container.streams, strict=True):
-            channels, h, w = shapes[stream]
-            least = self.tables[stream].least_bits
-            least = (least.sum() if len(least) == channels else channels * least.min()) * h * w
-            if 8 * len(data) + 64 < least:
-                raise Corrupt(
-                    f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
-                    f"{len(data):,} bytes, where {int(least / 8):,} are the least possible."
-                )
+        streams.check_lengths(self.tables, container, self._shapes(container.height, container.width))
+
+    def _check_coder(self, coder: str) -> None:
+        if coder in CODERS and coder not in self.coders:
+            raise Unsupported(
+                f"The coder torchac keeps no state between groups, so it cannot code the {self.model} model; "
+                "use --coder constriction."
+            )
 
 
 def _rows(y: Tensor) -> Tensor:
@@ -384,95 +352,3 @@ def _rows(y: Tensor) -> Tensor:
 def _given(y: np.ndarray) -> Choose:
     rows = _rows(torch.from_numpy(y)).double()
     return lambda group, mean: rows[group]
-
-
-def _flat(rows: Tensor) -> np.ndarray:
-    """(n, m) -> (m n): channel after channel, as the streams have them."""
-    return rows.T.numpy().ravel()
-
-
-def _channel_index(shape: tuple[int, int, int]) -> np.ndarray:
-    return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
-
-
-def freeze(model: Prior, preset: str, lmbda: float) -> Codec:
-    """Turn a trained model into a codec: weights rounded to what is stored, integer tables made.
-
-    Raises:
-        BadData: a weight is not finite, or too large for half precision or for exact coding.
-    """
-    stored = round_weights(model)
-    network = restore(type(model)(model.size), stored)
-    return assemble(network, stored, network.make_tables(), preset, lmbda)
-
-
-def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float) -> Codec:
-    """A codec of a network whose weights are those `stored`, the tensors of a weight file.
-
-    Raises:
-        BadData: weights too large for exact coding.
-    """
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    digest = digest_of([network.name, preset, lmbda], stored | stored_tables(tables))
-    return Codec(network, network.exact(), tables, preset, lmbda, stored, digest, THOUSAND * quality_of(lmbda))
-
-
-def stored_tables(tables: dict[str, Tables]) -> dict[str, Tensor]:
-    """The tensors of a weight file that hold the tables."""
-    return {
-        f"tables.{stream}.{part}": torch.from_numpy(getattr(t, part)) for stream, t in tables.items() for part in _PARTS
-    }
-
-
-_PARTS = ("widths", "offsets", "frequencies")
-
-
-def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Codec:
-    """The codec that a weight file describes; errors of many kinds where it does not."""
-    lmbda = float(described["lmbda"])
-    if not 0 < lmbda < math.inf:
-        raise ValueError("no rate point")
-    network = models.make(described["model"], described["preset"], lmbda)
-    stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
-    restore(network, stored)
-    return assemble(network, stored, read_tables(network.table_counts(), tensors), described["preset"], lmbda)
-
-
-def read_tables(counts: dict[str, int], tensors: dict[str, Tensor]) -> dict[str, Tables]:
-    """The tables of a weight file, so many of each stream."""
-    tables = {}
-    for stream, count in counts.items():
-        tables[stream] = Tables(*(tensors[f"tables.{stream}.{part}"].numpy() for part in _PARTS))
-        if len(tables[stream].widths) != count:
-            raise ValueError(f"{count} tables are needed for {stream}")
-    return tables
-
-
-def rate_points() -> tuple[int, ...]:
-    """The qualities, from 1."""
-    return tuple(range(1, len(LMBDAS) + 1))
-
-
-def in_words(quality: float) -> str:
-    """What a weight file is for."""
-    return f"at quality {quality:g}"
-
-
-def check_point(model: str, quality: float) -> None:
-    """Refuse what is no quality.
-
-    Raises:
-        Unsupported: it is not from 0 to 5.
-    """
-    highest = len(RATE_POINTS) - 1
-    if not 0 <= quality <= highest:  # not a number, either
-        raise Unsupported(f"There is no quality {quality:g}; choose from 0 to {highest}.")
-
-
-def check_preset(model: str, preset: str, quality: float) -> None:
-    """Refuse sizes that a model does not have.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
-    models.preset(preset, lmbda_of(quality), model)

@@ -7,14 +7,15 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from codec_lib.codecs.codec import Codec, check_point, read_tables, stored_tables
+from codec_lib.codecs import stored_tables
+from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
-from codec_lib.rates import RATE_POINTS, THOUSAND, lmbda_of, position_of
+from codec_lib.rates import RATE_POINTS, THOUSAND, check_quality, lmbda_of, position_of
 
 HIGHEST = THOUSAND * (len(RATE_POINTS) - 1)
 """Thousandths of the highest quality; the lowest is 0."""
@@ -72,7 +73,7 @@ class GainedCodec:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All that its weight file holds."""
-        return self.stored | stored_tables(self.tables)
+        return self.stored | stored_tables.to_tensors(self.tables)
 
     def at(self, quality: float) -> Codec:
         """The codec of a quality, which is rounded to thousandths.
@@ -80,7 +81,7 @@ class GainedCodec:
         Raises:
             Unsupported: it is not one of `qualities`.
         """
-        check_point(self.model, quality)
+        check_quality(quality)
         thousandths = round(quality * THOUSAND)
         if thousandths not in self.qualities:
             low, high = self.qualities[0] / THOUSAND, self.qualities[-1] / THOUSAND
@@ -144,7 +145,7 @@ def assemble(
 ) -> GainedCodec:
     """A codec of a model whose weights are those `stored`, the tensors of a weight file."""
     narrower = () if lmbdas == RATE_POINTS else lmbdas  # release 0.2.0 had none
-    digest = digest_of([gained.model.name, preset, *narrower], stored | stored_tables(tables))
+    digest = digest_of([gained.model.name, preset, *narrower], stored | stored_tables.to_tensors(tables))
     return GainedCodec(gained, tables, preset, lmbdas, stored, digest)
 
 
@@ -165,8 +166,7 @@ def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Gaine
     """The codec that a weight file describes; errors of many kinds where it does not."""
     lmbdas = lmbdas_in(described)
     model = models.make(described["model"], described["preset"], lmbdas[-1])
-    stored = {name: t for name, t in tensors.items() if not name.startswith("tables.")}
-    tables = read_tables(table_counts(model), tensors)
+    stored, tables = stored_tables.split(table_counts(model), tensors)
     return assemble(_restored(model, stored), stored, tables, described["preset"], lmbdas)
 
 

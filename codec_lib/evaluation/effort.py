@@ -12,14 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from codec_lib import datasets, images, metrics, tables
 from codec_lib.codecs.codec import Codec
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.evaluation.explorer import Scene
-from codec_lib.networks.quantization import round_to
 from codec_lib.tables import Row
 from codec_lib.weights import weight_files
 
@@ -64,13 +62,6 @@ def summary(rows: list[Row]) -> list[Row]:
             "BD-rate [%]": metrics.bd_rate(*curves) if len(curves[0]) > 1 else None,
         })  # fmt: skip
     return told
-
-
-def file_of(codec: Codec, y: Tensor, z: Tensor, height: int, width: int) -> bytes:
-    """The file of a conditional model's latents before rounding, y (M, h, w) and z (N, ..), of a picture's size."""
-    rows, z_hat = y.flatten(1).T.double(), round_to(z)[0].numpy().astype(np.int32)
-    symbols, _ = codec.walk(z_hat, *y.shape[1:], lambda group, mean, index: round_to(rows[group], mean)[0])
-    return codec.write_symbols(symbols, height, width)
 
 
 def moves(before: Scene, after: Scene) -> list[Row]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from codec_lib import images
-from codec_lib.codecs import codec
+from codec_lib.codecs import freezing
 from codec_lib.codecs.codec import Codec
 from codec_lib.coding.container import pack, unpack
 from codec_lib.coding.order import ONE_GROUP
@@ -38,7 +38,7 @@ def stand_in(name: str, pixels: np.ndarray, seed: int = 0) -> Codec:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.expect(log2_scale)
-    return codec.freeze(model.eval(), "paper", LMBDAS[0])
+    return freezing.freeze(model.eval(), "paper", LMBDAS[0])
 
 
 def least(function: Callable[[], object], repeats: int = 3) -> float:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codec_lib import images, registry
-from codec_lib.codecs.codec import Codec, Symbols, freeze
+from codec_lib.codecs.codec import Codec, Symbols
+from codec_lib.codecs.freezing import freeze
 from codec_lib.coding import integer_networks
 from codec_lib.coding.container import unpack
 from codec_lib.networks import models

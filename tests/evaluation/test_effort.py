@@ -57,15 +57,6 @@ def test_the_figure_draws_the_summary(rows):
     assert list(line.get_ydata()) == [row["loss [%]"] for row in told]
 
 
-@pytest.mark.parametrize("model", ["hyperprior", "space-channel"])
-def test_the_file_of_what_the_transforms_make_is_that_of_effort_0(codecs, photo, model):
-    codec = codecs[model]
-    y, _ = codec.latents(photo)
-    z = codec.network.side_latent(y[None])[0]
-    assert effort.file_of(codec, y, z, *photo.shape[:2]) == codec.encode(photo)
-    assert effort.file_of(codec, y + 1, z, *photo.shape[:2]) != codec.encode(photo)
-
-
 def test_moves_have_every_symbol_and_bit_once(codecs, photo):
     before, after = (Scene(codecs["space-channel"], photo, e) for e in (0, 2))
     rows = {row["symbol"]: row for row in effort.moves(before, after)}

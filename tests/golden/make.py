@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from codec_lib import datasets, images, registry
-from codec_lib.codecs import codec
+from codec_lib.codecs import freezing
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.container import VERSION
 from codec_lib.coding.range_coding import CODERS
@@ -37,7 +37,7 @@ def make_weights(name: str) -> None:
             with torch.no_grad():
                 last.weight.add_(0.05 * torch.randn_like(last.weight))
     folder_of(name).mkdir(exist_ok=True)
-    weight_files.save(codec.freeze(model, "tiny", LMBDA), folder_of(name) / "tiny.safetensors")
+    weight_files.save(freezing.freeze(model, "tiny", LMBDA), folder_of(name) / "tiny.safetensors")
 
 
 def with_outliers(frozen: Codec, symbols: Symbols) -> Symbols:

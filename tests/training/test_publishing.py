@@ -13,7 +13,7 @@ from PIL import Image
 
 import codec_lib
 from codec_lib import datasets, registry
-from codec_lib.codecs import codec
+from codec_lib.codecs import freezing
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation
 from codec_lib.training import initialisation, publishing
@@ -55,8 +55,8 @@ def test_the_weights_are_the_running_average_in_the_codec_s_precision(run, no_ko
     assert path == tmp_path / f"{model}-tiny-q2.safetensors"
     stored = weight_files.read(path)
     assert (stored.model, stored.preset, stored.lmbda, stored.quality) == (model, "tiny", 0.013, 2)
-    assert stored.digest == codec.freeze(run.average, "tiny", 0.013).digest
-    assert stored.digest != codec.freeze(run.model, "tiny", 0.013).digest
+    assert stored.digest == freezing.freeze(run.average, "tiny", 0.013).digest
+    assert stored.digest != freezing.freeze(run.model, "tiny", 0.013).digest
     assert codec_lib.load(model, 2, folder=tmp_path).digest == stored.digest
 
 
@@ -202,7 +202,7 @@ def test_files_that_share_transforms_survive_those_of_another_run(tiny_models, t
         network = copy.deepcopy(tiny_models[name])
         network.g_a.load_state_dict({k: scale * v for k, v in tiny_models["hyperprior"].g_a.state_dict().items()})
         network.g_s.load_state_dict(tiny_models["hyperprior"].g_s.state_dict())
-        frozen = codec.freeze(network, "tiny", 0.013)
+        frozen = freezing.freeze(network, "tiny", 0.013)
         (tmp_path / folder).mkdir(exist_ok=True)
         path = weight_files.path_of(name, "tiny", 2, tmp_path / folder)
         weight_files.save(frozen, path)

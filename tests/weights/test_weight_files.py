@@ -20,8 +20,9 @@ from torch import nn
 
 import codec_lib
 from codec_lib import metrics, rates, registry
-from codec_lib.codecs import codec, weight_rounding
-from codec_lib.codecs.codec import Codec, freeze
+from codec_lib.codecs import freezing, stored_tables, weight_rounding
+from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.freezing import freeze
 from codec_lib.coding.container import pack, unpack
 from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import BadData, Unsupported, WrongModel
@@ -206,7 +207,7 @@ def test_what_a_mask_hides_is_not_stored(codecs):
 def as_first_format(frozen: Codec) -> dict[str, torch.Tensor]:
     """What format 1 held: half precision, but for the densities."""
     state = {name: t if name.startswith("density") else t.half() for name, t in frozen.network.state_dict().items()}
-    return {name: t.contiguous() for name, t in (state | codec.stored_tables(frozen.tables)).items()}
+    return {name: t.contiguous() for name, t in (state | stored_tables.to_tensors(frozen.tables)).items()}
 
 
 def test_the_first_format_gives_its_own_weights_and_files(tiny_codec, saved, photo, tmp_path):
@@ -281,7 +282,7 @@ def test_a_decoder_uses_the_stored_tables(each_codec, files, photo, tmp_path):
     """Another machine's exp() must not matter: this file's tables are not those of its densities."""
     tables = {stream: nudged(t) for stream, t in each_codec.tables.items()}
     data = files[each_codec.model]
-    tensors = safetensors.torch.load(data) | codec.stored_tables(tables)
+    tensors = safetensors.torch.load(data) | stored_tables.to_tensors(tables)
     moved = read(rewritten(tmp_path / "a.safetensors", data, tensors))
     for stream, expected in tables.items():
         np.testing.assert_array_equal(moved.tables[stream].frequencies, expected.frequencies)
@@ -305,7 +306,7 @@ def test_everything_that_matters_moves_the_digest(tiny_models, each_codec):
         for other in (shifted, nudged(t)):
             tables = each_codec.tables | {stream: other}
             network = copy.deepcopy(each_codec.network)
-            digests.append(codec.assemble(network, each_codec.stored, tables, "tiny", 0.025).digest)
+            digests.append(freezing.assemble(network, each_codec.stored, tables, "tiny", 0.025).digest)
     if each_codec.model != "factorized":
         changed = copy.deepcopy(model)
         changed.inv_scale.mul_(1.01)
@@ -583,7 +584,7 @@ def test_files_of_qualities_that_do_not_exist_are_refused(weights, tiny_codec, p
 def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models, tmp_path):
     """They compare equal, but their checksums do not, and a file that is written must be readable."""
     network = copy.deepcopy(tiny_models["joint"])
-    frozen = codec.freeze(network, "tiny", 0.025)
+    frozen = freeze(network, "tiny", 0.025)
     parameters = dict(network.named_parameters())
     name = next(
         n for n, t in frozen.stored.items() if n.startswith("g_a.") and t.dtype == torch.float16 and n in parameters
@@ -596,7 +597,7 @@ def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models
     assert not weight_files.same_tensors(signed, plain)
     with torch.no_grad():
         parameters[name].view(-1)[0] = -0.0
-    assert not torch.signbit(codec.freeze(network, "tiny", 0.025).stored[name].view(-1)[0])
+    assert not torch.signbit(freeze(network, "tiny", 0.025).stored[name].view(-1)[0])
 
 
 @torch.no_grad()
