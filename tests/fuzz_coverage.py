@@ -19,7 +19,8 @@ import numpy as np
 with atheris.instrument_imports(include=["codec_lib.coding"]):
     from codec_lib.coding import container, symbol_streams
     from codec_lib.coding.huffman import Huffman
-    from codec_lib.coding.range_coding import Reader, Tables, Writer
+    from codec_lib.coding.integer_tables import Tables
+    from codec_lib.coding.range_coding import Reader, Writer
 from codec_lib.errors import CodecError
 
 GOLDEN = Path(__file__).parent / "golden"

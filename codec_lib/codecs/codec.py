@@ -25,8 +25,9 @@ from codec_lib.codecs.search import Candidate, Latents, check_effort, search
 from codec_lib.codecs.streams import Choose, Code, Symbols
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.coding.order import Order
-from codec_lib.coding.range_coding import CODERS, Tables
+from codec_lib.coding.range_coding import CODERS
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to

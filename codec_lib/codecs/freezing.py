@@ -8,7 +8,7 @@ from torch import Tensor
 from codec_lib.codecs import stored_tables
 from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
-from codec_lib.coding.range_coding import Tables
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.networks import models
 from codec_lib.networks.priors.base import Prior
 from codec_lib.rates import LMBDAS, THOUSAND, check_quality, lmbda_of, quality_of

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codec_lib.coding.range_coding import Tables
+from codec_lib.coding.integer_tables import Tables
 
 _PREFIX = "tables."
 _PARTS = ("widths", "offsets", "frequencies")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from codec_lib.coding.container import Container
-from codec_lib.coding.range_coding import Reader, Tables, Writer
+from codec_lib.coding.integer_tables import Tables
+from codec_lib.coding.range_coding import Reader, Writer
 from codec_lib.errors import Corrupt
 from codec_lib.networks.priors.base import Group
 

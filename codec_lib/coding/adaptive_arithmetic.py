@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from codec_lib.coding.compressor import checked_symbols, expect_end, read_count
-from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.varints import write_varint
 from codec_lib.errors import Corrupt, Truncated
 
 _UNIT = 1 << 18

@@ -5,7 +5,7 @@ stream = varint(number of symbols) | code          nothing follows the number wh
 
 import numpy as np
 
-from codec_lib.coding.range_coding import read_varint
+from codec_lib.coding.varints import read_varint
 from codec_lib.errors import BadData, Corrupt
 
 WIDEST = 4096

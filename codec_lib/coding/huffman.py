@@ -15,7 +15,7 @@ from codec_lib.coding.compressor import (
     read_alphabet,
     read_count,
 )
-from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.varints import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
 from codec_lib.files import read_bytes, write_bytes
 

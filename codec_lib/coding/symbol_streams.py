@@ -8,7 +8,7 @@ import numpy as np
 from codec_lib.coding import adaptive_arithmetic
 from codec_lib.coding.compressor import checked_alphabet, checked_symbols, read_alphabet
 from codec_lib.coding.huffman import Huffman
-from codec_lib.coding.range_coding import read_varint, write_varint
+from codec_lib.coding.varints import read_varint, write_varint
 from codec_lib.errors import Corrupt, Truncated, Unsupported
 
 COMPRESSORS = ("huffman", "adaptive")

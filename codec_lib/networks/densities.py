@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.coding.range_coding import WIDEST, Tables, build_tables
+from codec_lib.coding.integer_tables import WIDEST, Tables, build_tables
 from codec_lib.networks.layers import per_channel
 from codec_lib.networks.quantization import add_noise, lower_bound
 

@@ -9,7 +9,8 @@ import torch
 from codec_lib import images
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.container import VERSION, unpack
-from codec_lib.coding.range_coding import CODERS, Reader, Tables, Writer
+from codec_lib.coding.integer_tables import Tables
+from codec_lib.coding.range_coding import CODERS, Reader, Writer
 from codec_lib.registry import PRIORS
 from codec_lib.weights import weight_files
 

@@ -19,8 +19,8 @@ from codec_lib.coding.adaptive_arithmetic import (
     least_bits,
 )
 from codec_lib.coding.compressor import entropy
-from codec_lib.coding.range_coding import write_varint
 from codec_lib.coding.symbol_streams import pack, unpack
+from codec_lib.coding.varints import write_varint
 from codec_lib.errors import Corrupt, Truncated
 
 # --- sizes ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sequences import SAMPLE, check_round_trip, laplacian, sequences, skewed
 from codec_lib.coding import huffman
 from codec_lib.coding.compressor import LONGEST, WIDEST, entropy
 from codec_lib.coding.huffman import Huffman
-from codec_lib.coding.range_coding import write_varint
+from codec_lib.coding.varints import write_varint
 from codec_lib.errors import Corrupt, Truncated
 
 # --- codes ----------------------------------------------------------------------------------

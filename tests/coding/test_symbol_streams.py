@@ -13,8 +13,8 @@ from sequences import EMPTY, SAMPLE, damages, inflict, laplacian, sequences
 from codec_lib.coding import compressor
 from codec_lib.coding.compressor import WIDEST, entropy
 from codec_lib.coding.huffman import Huffman
-from codec_lib.coding.range_coding import write_varint
 from codec_lib.coding.symbol_streams import COMPRESSORS, pack, unpack
+from codec_lib.coding.varints import write_varint
 from codec_lib.errors import CodecError, Corrupt, Truncated, Unsupported
 
 

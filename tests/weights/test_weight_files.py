@@ -24,7 +24,7 @@ from codec_lib.codecs import freezing, stored_tables, weight_rounding
 from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.freezing import freeze
 from codec_lib.coding.container import pack, unpack
-from codec_lib.coding.range_coding import Tables
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.errors import BadData, Unsupported, WrongModel
 from codec_lib.networks import models
 from codec_lib.networks.densities import gaussian_tables

@@ -6,8 +6,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.coding.order import ONE_GROUP, Order
-from codec_lib.coding.range_coding import Tables
 from codec_lib.errors import Unsupported
 from codec_lib.networks.models import ONE_RATE, Prediction, Preset, Rate, make_transforms
 

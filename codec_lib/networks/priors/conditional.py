@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from codec_lib.coding import order
 from codec_lib.coding.integer_networks import VALUE_BITS, integer_layer, to_grid
-from codec_lib.coding.range_coding import Tables
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.networks.densities import (
     LOG2_SCALE_MIN,
     SCALES,

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codec_lib.coding.integer_tables import Tables
 from codec_lib.coding.order import ONE_GROUP
-from codec_lib.coding.range_coding import Tables
 from codec_lib.networks.densities import UnivariateDensity, density_bits, fit_density, frozen_tables
 from codec_lib.networks.models import ONE_RATE, Preset, Rate
 from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit, narrow_at_low_rates
