@@ -13,7 +13,7 @@ from pathlib import Path
 from codec_lib import datasets, rates, tables
 from codec_lib.networks.gains import Gained
 from codec_lib.places import DATA
-from codec_lib.training import every_rate, training
+from codec_lib.training import losses
 from codec_lib.weights import weight_files
 
 LOG = DATA / "training_log.csv"
@@ -26,12 +26,9 @@ def row(hours: float, path: Path) -> tables.Row:
     gained = frozen.gained if frozen.quality is None else Gained(frozen.network, frozen.lmbda)
     pictures = datasets.split(datasets.open_pictures("train+more"))[1]
     x = datasets.centre_crops(pictures, CROP)
-    found = {}
-    for quality, lmbda in enumerate(rates.RATE_POINTS):
-        found[quality] = training.validate(gained.at(rates.THOUSAND * quality), x, lmbda)["val_loss"]
-    usual = sum(loss / every_rate.usual_loss(quality) for quality, loss in found.items()) / len(found)
-    return {"core-hours": hours, "loss by the usual one": round(usual, 4)} | {
-        f"loss q{quality}": round(loss, 4) for quality, loss in found.items()
+    found = losses.validate_range(gained, x, (rates.RATE_POINTS[0], rates.RATE_POINTS[-1]))
+    return {"core-hours": hours, "loss by the usual one": round(losses.mean(found)["val_loss"], 4)} | {
+        f"loss q{quality:g}": round(figures["val_loss"], 4) for quality, figures in found.items()
     }
 
 

@@ -20,7 +20,7 @@ from codec_lib import datasets, tables
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.tables import Row
-from codec_lib.training import training
+from codec_lib.training import losses, training
 from codec_lib.training.runs import Settings, options
 
 BASE = Settings(
@@ -113,7 +113,7 @@ def _trained(settings: Settings, base: Settings, progress: bool) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             run = training.train(settings, Path(folder), progress=progress, validations=0)
         held_out = datasets.split(datasets.open_pictures(settings.dataset))[1]
-        validation = training.validate(run.average, datasets.centre_crops(held_out, base.crop), settings.lmbda)
+        validation = losses.validate(run.average, datasets.centre_crops(held_out, base.crop), settings.lmbda)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The variants that are finished are in the table; the same command goes on.") from None
     finally:

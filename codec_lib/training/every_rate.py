@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from codec_lib.codecs.gained import of_transforms
 from codec_lib.networks.gains import Gained, between
 from codec_lib.rates import RATE_POINTS, loss, position_of
 
@@ -107,34 +106,3 @@ def validated(lmbdas: tuple[float, float]) -> list[float]:
 def usual_loss(quality: float) -> float:
     """Of `USUAL_LOSS`, between its points."""
     return between(torch.tensor(USUAL_LOSS), torch.tensor([quality])).item()
-
-
-@torch.no_grad()
-def carry_over(gained: Gained, source: Gained, x: Tensor) -> None:
-    """Start from a model for every rate: all of the same prior, else its transforms, gains and, if it can, its z.
-
-    Args:
-        gained, source: of transforms of the same sizes.
-        x: photographs (n, 3, H, W) in [0, 1].
-    """
-    mine, theirs = gained.state_dict(), source.state_dict()
-    alike = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
-    shared = [name for name in mine if alike or (_of_any_prior(name) and name in theirs)]
-    gained.load_state_dict(mine | {name: theirs[name] for name in shared})
-    if not alike:
-        middle = torch.full((len(x),), (len(RATE_POINTS) - 1) / 2, device=x.device)
-        rate = gained.gains(middle)
-        y = gained.analyse(x, rate)
-        if not gained.model.continue_from(source.model, 1.0, y):
-            gained.model.start(y)
-
-
-def take_transforms(gained: Gained, source: Gained) -> None:
-    """Give a model the transforms and gains of another; its prior stays, and learns what has changed."""
-    theirs = source.state_dict()
-    shared = [name for name in theirs if of_transforms(name.removeprefix("model."))]
-    gained.load_state_dict(gained.state_dict() | {name: theirs[name] for name in shared})
-
-
-def _of_any_prior(name: str) -> bool:
-    return name.startswith(("model.g_a.", "model.g_s.", "gains."))

@@ -5,7 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from codec_lib.codecs.gained import of_transforms
+from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
+from codec_lib.rates import RATE_POINTS
 
 
 @torch.no_grad()
@@ -47,17 +50,41 @@ def carry_over(model: Prior, source: Prior, lmbda: float, old_lmbda: float, x: T
     model.g_s.rescale(gain)
     if alike:
         model.rescale(gain)
-        return
-    y = model.g_a(x)
-    if not model.continue_from(source, gain, y):
-        model.start(y)
+    else:
+        _begin(model, source, gain, model.g_a(x))
 
 
-def take_transforms(model: Prior, source: Prior) -> None:
-    """Give a model the g_a and g_s of another; its prior stays, and learns what has changed.
+@torch.no_grad()
+def carry_over_every_rate(gained: Gained, source: Gained, x: Tensor) -> None:
+    """Start from a model for every rate: all of the same prior, else its transforms, gains and, if it can, its z.
+
+    Args:
+        gained, source: of transforms of the same sizes.
+        x: photographs (n, 3, H, W) in [0, 1].
+    """
+    mine, theirs = gained.state_dict(), source.state_dict()
+    alike = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
+    shared = theirs if alike else {n: t for n, t in theirs.items() if n in mine and n.startswith(_OF_ANY_PRIOR)}
+    gained.load_state_dict(mine | shared)
+    if not alike:
+        middle = torch.full((len(x),), (len(RATE_POINTS) - 1) / 2, device=x.device)
+        _begin(gained.model, source.model, 1.0, gained.analyse(x, gained.gains(middle)))
+
+
+_OF_ANY_PRIOR = ("model.g_a.", "model.g_s.", "gains.")
+
+
+def _begin(prior: Prior, source: Prior, gain: float, y: Tensor) -> None:
+    """Where another kind of prior has come to, for gain * its y, or afresh."""
+    if not prior.continue_from(source, gain, y):
+        prior.start(y)
+
+
+def take_transforms(model: Prior | Gained, source: Prior | Gained) -> None:
+    """Give a model the g_a and g_s of another, and their gains; its prior stays, and learns what has changed.
 
     Raises:
         RuntimeError: their sizes differ.
     """
-    model.g_a.load_state_dict(source.g_a.state_dict())
-    model.g_s.load_state_dict(source.g_s.state_dict())
+    shared = {n: t for n, t in source.state_dict().items() if of_transforms(n.removeprefix("model."))}
+    model.load_state_dict(model.state_dict() | shared)

@@ -1,10 +1,9 @@
-"""The rate-distortion loss and one readable training loop, for CPU, GPU and several of them."""
+"""One readable training loop, for CPU, GPU and several of them."""
 
 import contextlib
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,47 +17,22 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from codec_lib import datasets, rates, tables
-from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
-from codec_lib.errors import BadData, CodecError, Unsupported
+from codec_lib import datasets, tables
+from codec_lib.errors import BadData, CodecError
 from codec_lib.metrics import psnr_from_mse
-from codec_lib.networks.autoencoders import PRETRAINED
-from codec_lib.networks.models import Prediction
-from codec_lib.registry import AUTOENCODERS
-from codec_lib.training import every_rate, initialisation
+from codec_lib.training import every_rate
 from codec_lib.training.checkpoints import CHECKPOINT
-from codec_lib.training.runs import LENGTHS, Run, Settings, make_model
-from codec_lib.weights.weight_files import Frozen, path_of
+from codec_lib.training.checks import check
+from codec_lib.training.losses import Loss, mean, validate, validate_range
+from codec_lib.training.runs import Run, Settings, make_model
+from codec_lib.training.starts import check_origins, sample, start
+from codec_lib.weights.weight_files import Frozen
 
 LOG = "log.csv"
 SAVE_EVERY = 120  # seconds between checkpoints
 
 Watch = Callable[[list[dict[str, float]]], None]
 """Shown the rows of a log as it grows."""
-
-
-class Loss(nn.Module):
-    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
-
-    def __init__(self, model: nn.Module, lmbda: float):
-        super().__init__()
-        self.model, self.lmbda = model, lmbda
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
-        return rate_distortion(self.model(x), x, self.lmbda)
-
-
-def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, bpp and MSE of a prediction."""
-    bpp = bits_per_pixel(prediction.bits, x)
-    mse = (prediction.x_hat.float() - x).square().mean()
-    return rates.loss(lmbda, bpp, mse), bpp, mse
-
-
-def bits_per_pixel(bits: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The mean over a batch (B, 3, H, W) of what the streams cost, scalar."""
-    return sum(b.sum() for b in bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
 
 
 class _Numbers(Sampler):
@@ -89,41 +63,9 @@ def _loss_of(run: Run, crops: datasets.RandomCrops) -> nn.Module:
     if settings.lmbdas is None:
         return Loss(run.model, settings.lmbda)
     if settings.prior_only:
-        sensitivity = every_rate.sensitivity(run.model, _sample(run, crops, 16))
+        sensitivity = every_rate.sensitivity(run.model, sample(run, crops, 16))
         return every_rate.PriorLoss(run.model, settings.lmbdas, sensitivity)
     return every_rate.EveryRateLoss(run.model, settings.lmbdas)
-
-
-def _sample(run: Run, crops: datasets.RandomCrops, count: int) -> Tensor:
-    """Crops (count, 3, H, W) in [0, 1] of numbers that no step reaches, always the same."""
-    return torch.stack([crops[2**40 + i] for i in range(count)]).to(run.device).float() / 255
-
-
-def validate_run(model: nn.Module, x: Tensor, settings: Settings) -> dict[str, float]:
-    """`validate`, of a model for every rate as the mean over whole qualities, the loss by the usual one."""
-    if settings.lmbdas is None:
-        return validate(model, x, settings.lmbda)
-    points = every_rate.validated(settings.lmbdas)
-    each = [validate(model.at(round(rates.THOUSAND * q)), x, rates.lmbda_of(q)) for q in points]
-    for quality, figures in zip(points, each, strict=True):
-        figures["val_loss"] /= every_rate.usual_loss(quality)
-    return {name: sum(figures[name] for figures in each) / len(each) for name in each[0]}
-
-
-@torch.no_grad()
-def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> dict[str, float]:
-    """Loss, bpp and PSNR with rounding on fixed crops, uint8 (n, 3, H, W); float32."""
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    totals = torch.zeros(3, dtype=torch.float64)
-    for part in x.split(batch_size):
-        part = part.to(device).float() / 255
-        loss, bpp, mse = rate_distortion(model(part), part, lmbda)
-        totals += len(part) * torch.tensor([loss.item(), bpp.item(), mse.item()], dtype=torch.float64)
-    model.train(training)
-    loss, bpp, mse = (totals / len(x)).tolist()
-    return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
 
 
 class Length(NamedTuple):
@@ -206,11 +148,11 @@ def train(
         progress = progress and rank == 0
         torch.manual_seed(settings.seed)
         model = make_model(settings)
-        _check(settings, model, source)
+        check(settings, model, source)
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
         if resume:
             run.load(out)
-            _check_origins(run, source, transforms)
+            check_origins(run, source, transforms)
         elif (out / CHECKPOINT).exists():
             raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
         _agree_on_precision(run)
@@ -218,7 +160,7 @@ def train(
         scales = settings.smallest_scale, settings.largest_scale
         crops = datasets.RandomCrops(training, settings.crop, settings.seed, scales, progress)
         if not resume:
-            _start(run, crops, source, transforms)
+            start(run, crops, source, transforms)
         _make_folder(out)
         log = _Log(run, out, datasets.centre_crops(validation, settings.crop), validations, watch)
         _loop(run, crops, _length(settings, len(training), world), log, progress)
@@ -233,93 +175,11 @@ def _agree_on_precision(run: Run) -> None:
         run.dtype = agreed[0]
 
 
-def _check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
-    """Refuse, before any work, settings that make no sense."""
-    given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
-    if len(given) != 1 or not 0 < given[0] < math.inf:
-        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
-    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
-    if wrong:
-        raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
-    if settings.lmbdas is not None:
-        low, high = settings.lmbdas
-        if not rates.RATE_POINTS[0] <= low < high <= rates.RATE_POINTS[-1]:
-            raise Unsupported(
-                f"A range of lmbda must rise, from {rates.RATE_POINTS[0]} at least to {rates.RATE_POINTS[-1]} at most."
-            )
-    if not 0 <= settings.last_lr <= 1:
-        raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
-    if not 0 <= settings.average < 1:
-        raise Unsupported(f"The decay of the average must be at least 0 and below 1, not {settings.average}.")
-    if not 0 < settings.smallest_scale <= settings.largest_scale < math.inf:
-        scales = f"{settings.smallest_scale} and {settings.largest_scale}"
-        raise Unsupported(f"The smallest scale must be above 0 and at most the largest, not {scales}.")
-    if not 0 <= settings.seed < 2**31:
-        raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
-    if settings.crop % model.downscale:
-        raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
-    if settings.prior_only and settings.model in AUTOENCODERS:
-        raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
-    if {"kodak", "photographs"} & set(datasets.named(settings.dataset)):
-        raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
-    if settings.random_start and source is not None:
-        raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")
-
-
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadData(f"Cannot create the folder {out}: {error.strerror}.") from error
-
-
-def _name(source: Frozen) -> str:
-    return f"{path_of(source.model, source.preset, source.quality).stem} {source.digest[:8].hex()}"
-
-
-def _check_origins(run: Run, source: Frozen | None, transforms: Frozen | None) -> None:
-    """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
-    pretrained = run.started_from == PRETRAINED
-    for option, had, given in (
-        ("--start", None if pretrained else run.started_from, source),
-        ("--transforms", run.transforms_from, transforms),
-    ):
-        if had != (None if given is None else _name(given)):
-            raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
-
-
-def _start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transforms: Frozen | None) -> None:
-    settings = run.settings
-    if source is not None:
-        run.started_from = _name(source)
-    if settings.model in AUTOENCODERS:
-        _start_autoencoder(run, source)
-    else:
-        sample = _sample(run, crops, 256)
-        model = run.model if settings.lmbdas is None else run.model.model
-        if source is not None and source.quality is None:
-            every_rate.carry_over(run.model, source.gained, sample)
-        elif source is not None:
-            initialisation.carry_over(model, source.network, settings.lmbda, source.lmbda, sample)
-        elif not settings.random_start:
-            initialisation.initialise(model, sample, settings.lmbda)
-        if transforms is not None:
-            run.transforms_from = _name(transforms)
-            if settings.lmbdas is None:
-                initialisation.take_transforms(run.model, transforms.network)
-            else:
-                every_rate.take_transforms(run.model, transforms.gained)
-    run.average.load_state_dict(run.model.state_dict())
-
-
-def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
-    if source is not None:
-        run.model.load_state_dict(source.network.state_dict())
-    elif run.model.pretrained and not run.settings.random_start:
-        reason = run.model.fetch_pretrained()
-        run.started_from = run.model.pretrained if reason is None else None
-        if reason and run.rank == 0:
-            tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -379,8 +239,11 @@ class _Log:
             self.save()
 
     def _validate(self, figures: dict[str, float]) -> None:
-        run = self.run
-        figures |= validate_run(run.average, self.fixed, run.settings)
+        run, settings = self.run, self.run.settings
+        if settings.lmbdas is None:
+            figures |= validate(run.average, self.fixed, settings.lmbda)
+        else:
+            figures |= mean(validate_range(run.average, self.fixed, settings.lmbdas))
         run.rows.append({"step": run.step, "minutes": round(run.seconds / 60, 2)} | figures)
         tables.write_csv(self.out / LOG, run.rows)
         if self.watch:

@@ -10,7 +10,7 @@ from commands import SENTENCE
 from codec_lib import datasets, tables
 from codec_lib.commands.parser import parser
 from codec_lib.errors import BadData, Unsupported
-from codec_lib.training import ablations, training
+from codec_lib.training import ablations, losses, training
 from codec_lib.training.runs import LENGTHS, Settings
 
 
@@ -30,7 +30,7 @@ def test_two_variants_of_a_few_steps(base, tmp_path, monkeypatch):
     assert [row["steps"] for row in rows] == [3, 3]
     (held_out,) = datasets.split(datasets.open_pictures(base.dataset))[1]
     for row, run in zip(rows, runs, strict=True):
-        assert row == row | training.validate(run.average, datasets.centre_crops([held_out], 64), 0.025)
+        assert row == row | losses.validate(run.average, datasets.centre_crops([held_out], 64), 0.025)
         assert row["minutes"] == run.seconds / 60
     assert rows[0]["difference"] == 0
     assert rows[1]["difference"] == pytest.approx(100 * (rows[1]["val_loss"] / rows[0]["val_loss"] - 1))

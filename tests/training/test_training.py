@@ -1,6 +1,5 @@
 """Training: the loss falls, an interrupted run ends as one that was not, two processes are one."""
 
-import copy
 import errno
 import math
 import multiprocessing
@@ -21,10 +20,9 @@ from torch import Tensor
 from codec_lib import datasets, files, tables
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks import models
-from codec_lib.networks.models import Prediction
 from codec_lib.networks.priors import factorized
 from codec_lib.places import ROOT
-from codec_lib.training import checkpoints, initialisation, runs, training
+from codec_lib.training import checkpoints, initialisation, losses, runs, training
 from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.runs import Run, Settings
 from codec_lib.training.training import LOG, train
@@ -226,19 +224,6 @@ def test_training_the_prior_alone_leaves_the_transforms_as_they_are(settings, ti
     assert {p for group in run.optimiser.param_groups for p in group["params"]} == set(learned)
 
 
-def test_a_prior_learns_from_the_distortion_too(tiny_models, crops):
-    """Where a symbol is zero, y_hat is the mean: the MSE has a gradient there, by way of a g_s that stays."""
-    model = copy.deepcopy(tiny_models["joint"]).train()
-    for part in (model.g_a, model.g_s):
-        part.requires_grad_(False)
-    _, _, mse = training.Loss(model, 0.025)(crops)
-    mse.backward()
-    assert all(p.grad is None for part in (model.g_a, model.g_s) for p in part.parameters())
-    last = model.entropy_parameters[-1].bias.grad
-    means, scales = last.chunk(2)
-    assert means.abs().max() > 0 and not scales.any()
-
-
 def test_a_prior_learns(settings, random_start, tmp_path):
     run = go(settings(model="hyperprior", prior_only=True, steps=40, lr=4e-3), tmp_path)
     assert run.rows[-1]["val_bpp"] < 0.9 * run.rows[0]["val_bpp"]
@@ -268,9 +253,9 @@ def test_bfloat16_trains_and_validates_in_float32(settings, random_start, tmp_pa
     assert not identical(half.model.state_dict(), single.model.state_dict())
     held_out = datasets.split(datasets.open_pictures(half.settings.dataset))[1]
     fixed = datasets.centre_crops(held_out, 32)
-    in_single = training.validate(half.average, fixed, 0.025)
+    in_single = losses.validate(half.average, fixed, 0.025)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        in_half = training.validate(half.average, fixed, 0.025)
+        in_half = losses.validate(half.average, fixed, 0.025)
     assert half.rows[-1] == half.rows[-1] | in_single
     assert in_half != in_single
 
@@ -301,31 +286,6 @@ def test_a_diverging_run_stops_with_a_sentence(settings, random_start, tmp_path,
 
 
 # --- parts ----------------------------------------------------------------------------------
-
-
-def test_the_loss_by_hand():
-    x = torch.zeros(2, 3, 4, 8)
-    x_hat = torch.zeros(2, 3, 4, 8)
-    x_hat[0, 0, 0, 0] = 0.5
-    prediction = Prediction(x_hat, {"y": torch.tensor([3.0, 5.0]), "z": torch.tensor([1.0, 7.0])})
-    loss, bpp, mse = training.rate_distortion(prediction, x, 0.01)
-    assert bpp.item() == 16 / 64
-    assert mse.item() == pytest.approx(0.25 / 192)
-    assert loss.item() == pytest.approx(0.01 * 65025 * 0.25 / 192 + 0.25)
-
-
-def test_validation_weighs_pictures_equally_and_keeps_the_mode(tiny_model, crops):
-    x = (crops[:5, :, :64, :64] * 255).round().byte()
-    tiny_model.train()
-    try:
-        whole = training.validate(tiny_model, x, 0.025, batch_size=5)
-        assert tiny_model.training
-        parts = training.validate(tiny_model, x, 0.025, batch_size=2)
-    finally:
-        tiny_model.eval()
-    assert parts == pytest.approx(whole, rel=1e-5)
-    assert training.validate(tiny_model, x, 0.025) == pytest.approx(whole, rel=1e-5)  # no noise, whatever the mode
-    assert not tiny_model.training
 
 
 def test_the_learning_rate_rises_then_falls_to_a_hundredth():

@@ -1,0 +1,48 @@
+"""Settings that make no sense are refused before any work."""
+
+import math
+
+from torch import nn
+
+from codec_lib import datasets, rates
+from codec_lib.errors import Unsupported
+from codec_lib.registry import AUTOENCODERS
+from codec_lib.training.runs import LENGTHS, Settings
+from codec_lib.weights.weight_files import Frozen
+
+
+def check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
+    """Refuse settings that make no sense for this model and what it begins from.
+
+    Raises:
+        Unsupported: with the reason.
+    """
+    given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
+    if len(given) != 1 or not 0 < given[0] < math.inf:
+        raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")
+    wrong = [name for name in ("lmbda", "batch_size", "crop", "lr") if not 0 < getattr(settings, name) < math.inf]
+    if wrong:
+        raise Unsupported(f"The {wrong[0].replace('_', ' ')} must be above zero.")
+    if settings.lmbdas is not None:
+        low, high = settings.lmbdas
+        if not rates.RATE_POINTS[0] <= low < high <= rates.RATE_POINTS[-1]:
+            raise Unsupported(
+                f"A range of lmbda must rise, from {rates.RATE_POINTS[0]} at least to {rates.RATE_POINTS[-1]} at most."
+            )
+    if not 0 <= settings.last_lr <= 1:
+        raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")
+    if not 0 <= settings.average < 1:
+        raise Unsupported(f"The decay of the average must be at least 0 and below 1, not {settings.average}.")
+    if not 0 < settings.smallest_scale <= settings.largest_scale < math.inf:
+        scales = f"{settings.smallest_scale} and {settings.largest_scale}"
+        raise Unsupported(f"The smallest scale must be above 0 and at most the largest, not {scales}.")
+    if not 0 <= settings.seed < 2**31:
+        raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
+    if settings.crop % model.downscale:
+        raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
+    if settings.prior_only and settings.model in AUTOENCODERS:
+        raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
+    if {"kodak", "photographs"} & set(datasets.named(settings.dataset)):
+        raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")
+    if settings.random_start and source is not None:
+        raise Unsupported("A run cannot begin both at random and from other weights; leave --random-start out.")

@@ -1,0 +1,61 @@
+"""The rate-distortion loss of one rate, and what it is, or those of a range of rates are, on fixed crops."""
+
+import torch
+from torch import Tensor, nn
+
+from codec_lib import rates
+from codec_lib.metrics import psnr_from_mse
+from codec_lib.networks.gains import Gained
+from codec_lib.networks.models import Prediction
+from codec_lib.training import every_rate
+
+Figures = dict[str, float]
+"""`val_loss`, `val_bpp`, `val_psnr`."""
+
+
+class Loss(nn.Module):
+    """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, model: nn.Module, lmbda: float):
+        super().__init__()
+        self.model, self.lmbda = model, lmbda
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
+        return rate_distortion(self.model(x), x, self.lmbda)
+
+
+def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, bpp and MSE of a prediction, the means over a batch (B, 3, H, W), scalars."""
+    bpp = sum(b.sum() for b in prediction.bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
+    mse = (prediction.x_hat.float() - x).square().mean()
+    return rates.loss(lmbda, bpp, mse), bpp, mse
+
+
+@torch.no_grad()
+def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> Figures:
+    """Loss, bpp and PSNR with rounding on fixed crops, uint8 (n, 3, H, W); float32."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    totals = torch.zeros(3, dtype=torch.float64)
+    for part in x.split(batch_size):
+        part = part.to(device).float() / 255
+        loss, bpp, mse = rate_distortion(model(part), part, lmbda)
+        totals += len(part) * torch.tensor([loss.item(), bpp.item(), mse.item()], dtype=torch.float64)
+    model.train(training)
+    loss, bpp, mse = (totals / len(x)).tolist()
+    return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
+
+
+def validate_range(gained: Gained, x: Tensor, lmbdas: tuple[float, float]) -> dict[float, Figures]:
+    """`validate` at each whole quality of a range."""
+    points = every_rate.validated(lmbdas)
+    return {q: validate(gained.at(round(rates.THOUSAND * q)), x, rates.lmbda_of(q)) for q in points}
+
+
+def mean(each: dict[float, Figures]) -> Figures:
+    """The mean over qualities, the loss by the usual one."""
+    loss = {q: figures["val_loss"] / every_rate.usual_loss(q) for q, figures in each.items()}
+    usual = [figures | {"val_loss": loss[q]} for q, figures in each.items()]
+    return {name: sum(figures[name] for figures in usual) / len(usual) for name in usual[0]}

@@ -1,0 +1,69 @@
+"""What a run begins from, and that a resumed one began from the same."""
+
+import sys
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from codec_lib import datasets
+from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
+from codec_lib.errors import BadData
+from codec_lib.networks.autoencoders import PRETRAINED
+from codec_lib.registry import AUTOENCODERS
+from codec_lib.training import initialisation
+from codec_lib.training.runs import Run
+from codec_lib.weights.weight_files import Frozen, path_of
+
+
+def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transforms: Frozen | None) -> None:
+    """Give a fresh run the weights that it begins with, as `training.train` has them."""
+    settings = run.settings
+    if source is not None:
+        run.started_from = _name(source)
+    if settings.model in AUTOENCODERS:
+        _start_autoencoder(run, source)
+    else:
+        x = sample(run, crops, 256)
+        model = run.model if settings.lmbdas is None else run.model.model
+        if source is not None and source.quality is None:
+            initialisation.carry_over_every_rate(run.model, source.gained, x)
+        elif source is not None:
+            initialisation.carry_over(model, source.network, settings.lmbda, source.lmbda, x)
+        elif not settings.random_start:
+            initialisation.initialise(model, x, settings.lmbda)
+        if transforms is not None:
+            run.transforms_from = _name(transforms)
+            of = transforms.network if settings.lmbdas is None else transforms.gained
+            initialisation.take_transforms(run.model, of)
+    run.average.load_state_dict(run.model.state_dict())
+
+
+def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
+    if source is not None:
+        run.model.load_state_dict(source.network.state_dict())
+    elif run.model.pretrained and not run.settings.random_start:
+        reason = run.model.fetch_pretrained()
+        run.started_from = run.model.pretrained if reason is None else None
+        if reason and run.rank == 0:
+            tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
+
+
+def sample(run: Run, crops: datasets.RandomCrops, count: int) -> Tensor:
+    """Crops (count, 3, H, W) in [0, 1] of numbers that no step reaches, always the same."""
+    return torch.stack([crops[2**40 + i] for i in range(count)]).to(run.device).float() / 255
+
+
+def _name(source: Frozen) -> str:
+    return f"{path_of(source.model, source.preset, source.quality).stem} {source.digest[:8].hex()}"
+
+
+def check_origins(run: Run, source: Frozen | None, transforms: Frozen | None) -> None:
+    """Refuse to go on with other origins than those that the run had: its card could not tell how it began."""
+    pretrained = run.started_from == PRETRAINED
+    for option, had, given in (
+        ("--start", None if pretrained else run.started_from, source),
+        ("--transforms", run.transforms_from, transforms),
+    ):
+        if had != (None if given is None else _name(given)):
+            raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
