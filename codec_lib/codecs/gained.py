@@ -174,7 +174,7 @@ def _tables_of_all(gained: Gained) -> dict[str, Tables]:
     tables, steps = gained.model.make_tables(), gained.model.table_steps
     for stream, step in steps.items():
         qualities = range(0, HIGHEST + 1, step)
-        tables[stream] = Tables.joined([gained.at(quality).make_tables()[stream] for quality in qualities])
+        tables[stream] = Tables.joined([gained.prior_at(quality).make_tables()[stream] for quality in qualities])
     return tables
 
 

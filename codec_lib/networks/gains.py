@@ -98,6 +98,12 @@ def _power(steps: int) -> float:
     return float(context.power(2, context.divide(decimal.Decimal(steps), decimal.Decimal(STEP))))
 
 
+def _powers(table: Tensor, thousandths: int) -> Tensor:
+    """The factors of one quality, float32 (C)."""
+    powers = [_power(steps) for steps in _steps_between(table, thousandths)]
+    return torch.tensor(powers, dtype=torch.float32, device=table.device)
+
+
 class Gained(nn.Module):
     """A model and its gains, in training form; `at` makes of it a model of one rate.
 
@@ -142,21 +148,22 @@ class Gained(nn.Module):
     @torch.no_grad()
     def at(self, thousandths: int) -> Prior:
         """A model of the one quality, 0 to 5000; its logarithms must be rounded (`Gains.round_`)."""
-        model, gains = copy.deepcopy(self.model), self.gains
+        model, gains = self.prior_at(thousandths), self.gains
+        model.g_a, model.g_s = copy.deepcopy(model.g_a), copy.deepcopy(model.g_s)
         quality = torch.tensor([thousandths / THOUSAND])
         for transform, shifts in ((model.g_a, gains.shifts_a), (model.g_s, gains.shifts_s)):
             for block, shift in zip(_residual_blocks(transform), shifts, strict=True):
                 block.conv1.bias.add_(between(shift.cpu(), quality)[0].to(block.conv1.bias.device))
+        model.g_a.rescale(_powers(gains.gain, thousandths))
+        model.g_s.rescale(1 / _powers(gains.inverse, thousandths))
+        return model
 
-        def power(table: Tensor) -> Tensor:
-            powers = [_power(steps) for steps in _steps_between(table, thousandths)]
-            return torch.tensor(powers, dtype=torch.float32, device=table.device)
-
-        gain = power(gains.gain)
-        model.g_a.rescale(gain)
-        model.g_s.rescale(1 / power(gains.inverse))
+    @torch.no_grad()
+    def prior_at(self, thousandths: int) -> Prior:
+        """The same where only the prior is wanted: its transforms are this model's own, not copied and of no rate."""
+        model, gains = copy.deepcopy(self.model, {id(t): t for t in (self.model.g_a, self.model.g_s)}), self.gains
         spread = torch.tensor(_steps_between(gains.spread, thousandths), dtype=torch.float32) / STEP
-        model.rescale(gain, spread.to(gain.device))
+        model.rescale(_powers(gains.gain, thousandths), spread.to(gains.spread.device))
         if gains.gain_z is not None:
-            model.rescale_z(power(gains.gain_z))
+            model.rescale_z(_powers(gains.gain_z, thousandths))
         return model
