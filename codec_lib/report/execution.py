@@ -14,21 +14,21 @@ from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
 from codec_lib.files import read_bytes, write_bytes
 from codec_lib.places import ROOT
+from codec_lib.weights import weight_files
 
 NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
-HOLDER = "hyperprior-*"
-"""The weights that hold the transforms of all."""
 
 WEIGHTS = {
-    "00_autoencoders": ("ae-*", "factorized-*", HOLDER),
-    "02_factorized_prior": ("factorized-*", HOLDER),
-    "03_hyperprior": ("factorized-*", HOLDER),
+    "00_autoencoders": ("ae-*", "factorized-*"),
+    "02_factorized_prior": ("factorized-*",),
+    "03_hyperprior": ("[fh]*",),
     "04_autoregressive": ("[fhjc]*",),
     "05_evaluation": ("*",),
     "06_beyond_the_reports": ("[hjcs]*",),
     "07_explorer": ("[fhjcs]*",),
 }
-"""Notebook -> the weight files that it loads, as patterns of their names."""
+"""Notebook -> the weight files that it loads by name, as patterns."""
+
 VECTOR = (
     "--InlineBackend.figure_formats=svg",
     "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'dpi': 150, 'metadata': {'Date': None}}",
@@ -87,8 +87,9 @@ def weights(stem: str) -> dict[str, str]:
 
 
 def cards(stem: str) -> list[Path]:
-    """The cards of the weights that a notebook loads."""
-    return sorted({p for pattern in WEIGHTS.get(stem, ()) for p in (ROOT / "data" / "weights").glob(f"{pattern}.json")})
+    """The cards of the weights that a notebook loads, and of those that hold their transforms."""
+    named = {path for pattern in WEIGHTS.get(stem, ()) for path in weight_files.WEIGHTS.glob(f"{pattern}.safetensors")}
+    return sorted(path.with_suffix(".json") for path in named | set(map(weight_files.holder_of, named)) - {None})
 
 
 def sources(notebook: Path) -> list[Path]:
