@@ -9,12 +9,13 @@ from codec_lib import metrics, tables
 from codec_lib.codecs.codec import Codec
 from codec_lib.evaluation import evaluation
 from codec_lib.places import DATA
+from codec_lib.registry import PRIORS
 from codec_lib.tables import Row
 
 Curves = dict[str, list[Row]]
 """Name -> rows with `bpp` and `psnr`."""
 
-COMPRESSAI = {"factorized": "bmshj2018-factorized", "hyperprior": "bmshj2018-hyperprior", "joint": "mbt2018"}
+COMPRESSAI = dict(entry.beside for entry in PRIORS.values() if entry.beside)
 """Model -> CompressAI's name of it."""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.compressor import entropy
 from codec_lib.coding.container import unpack
-from codec_lib.evaluation.inspection import Inspection, inspect
+from codec_lib.evaluation.inspection import Inspection, inspect, walk_again
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES_PER_OCTAVE
 from codec_lib.tables import Row
 
@@ -148,22 +148,8 @@ def changed_by(codec: Codec, symbols: Symbols, y: int, x: int) -> np.ndarray:
     """How many channels [%] get another mean or table, (h, w), when the symbols at (y, x) are raised by one."""
     other = {stream: values.copy() for stream, values in symbols.items()}
     other["y"][:, y, x] += 1
-    differs = (_predictions(codec, symbols) != _predictions(codec, other)).any(0)
-    return 100 * differs.mean(1).reshape(symbols["y"].shape[1:])
-
-
-def _predictions(codec: Codec, symbols: Symbols) -> np.ndarray:
-    """Mean and table that a decoder finds at each position, (2, h w, M)."""
-    M, h, w = symbols["y"].shape
-    rows = torch.from_numpy(symbols["y"].astype(float)).flatten(1).T
-    found = torch.empty(2, h * w, M, dtype=torch.float64)
-
-    def code(group, mean: Tensor, index: Tensor) -> Tensor:
-        found[:, *group] = torch.stack([mean, index.double()])
-        return rows[group]
-
-    codec.walk(symbols["z"], h, w, code)
-    return found.numpy()
+    a, b = walk_again(codec, symbols), walk_again(codec, other)
+    return 100 * ((a.means != b.means) | (a.tables != b.tables)).mean(0)
 
 
 def neighbourhoods(y_hat: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:

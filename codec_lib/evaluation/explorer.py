@@ -4,8 +4,6 @@ All of it answers within a second for a crop of `SIDE` pixels, and a `Scene` rem
 """
 
 import io
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -18,21 +16,18 @@ from torch.overrides import TorchFunctionMode
 
 from codec_lib import images, metrics
 from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.streams import Code
 from codec_lib.coding.container import unpack
 from codec_lib.coding.integer_networks import VALUE_BITS, from_grid
 from codec_lib.coding.range_coding import Reader
 from codec_lib.errors import BadImage, CodecError, Unsupported
 from codec_lib.evaluation import plotting
+from codec_lib.evaluation.inspection import Latent, walk, walk_again
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
 from codec_lib.networks.priors.base import Group
 from codec_lib.networks.priors.conditional import Conditional, ExactConditional
 from codec_lib.rates import RATE_POINTS
 from codec_lib.weights import weight_files
-
-Choose = Callable[[Group, Tensor], Tensor]
-"""A group and its means -> their symbols."""
-Read = Callable[[Tensor], Tensor]
-"""Tables -> symbols."""
 
 SIDE = 256
 """Of the crops that are explored, pixels."""
@@ -69,20 +64,6 @@ def crop(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
-class Latent(NamedTuple):
-    """A walk over y: the symbols of z and of y; each one's mean, table and coding group; y_hat (1, M, h, w).
-
-    The arrays of y are (M, h, w): int64, the means float64.
-    """
-
-    z: np.ndarray | None
-    symbols: np.ndarray
-    means: np.ndarray
-    tables: np.ndarray
-    groups: np.ndarray
-    y_hat: Tensor
-
-
 def qualities(model: str) -> list[float]:
     """Where a slider may stand: the rate points that a model has weights for, with quarters between if it has all."""
     whole = weight_files.available(model)
@@ -109,11 +90,9 @@ class Scene:
         return self.codec.decode(self.data)
 
     @cached_property
-    def latent(self) -> "Latent":
+    def latent(self) -> Latent:
         """The walk over the y of the file."""
-        symbols = self.codec.read_symbols(unpack(self.data))
-        rows = torch.from_numpy(symbols["y"]).double().flatten(1).T
-        return _walk(self.codec, symbols.get("z"), *symbols["y"].shape[1:], lambda group, mean: rows[group])
+        return walk_again(self.codec, self.codec.read_symbols(unpack(self.data)))
 
     @cached_property
     def bits(self) -> np.ndarray:
@@ -256,11 +235,10 @@ def in_floats(codec: Codec) -> Codec:
 def disagreeing(scene: Scene, seed: int) -> Shown:
     """What a decoder reads of a scene's file if it adds in another order than the encoder; 0 is the encoder's."""
     codec, ours = scene.codec, scene.latent
-    rows, shape = torch.from_numpy(ours.symbols).double().flatten(1).T, ours.symbols.shape[1:]
-    reader = _reader(codec, scene.data)
+    read_by = _reader(codec, scene.data)
     with torch.inference_mode(), OtherSums(seed):
-        told = _walk(codec, ours.z, *shape, lambda group, mean: rows[group])
-        read = _walk(codec, ours.z, *shape, None, reader)
+        told = walk_again(codec, {"z": ours.z, "y": ours.symbols})
+        read = walk(codec, ours.z, *ours.symbols.shape[1:], read_by)
     means, tables, symbols = (
         int((a != b).sum())
         for a, b in ((told.means, ours.means), (told.tables, ours.tables), (read.symbols, ours.symbols))
@@ -268,35 +246,19 @@ def disagreeing(scene: Scene, seed: int) -> Shown:
     order = f"order {seed}" if seed else "the encoder's order"
     kind = "floats" if isinstance(codec.prior, FloatPrior) else "integers"
     caption = (
-        f"{kind}, {order}: {means:,} of {rows.numel():,} means differ, {tables} tables differ, "
-        f"{100 * symbols / rows.numel():.0f} % of the symbols are misread"
+        f"{kind}, {order}: {means:,} of {ours.symbols.size:,} means differ, {tables} tables differ, "
+        f"{100 * symbols / ours.symbols.size:.0f} % of the symbols are misread"
     )
     return Shown(scene.synthesise(read.y_hat), caption)
 
 
-def _walk(
-    codec: Codec, z: np.ndarray | None, h: int, w: int, choose: Choose | None, read: Read | None = None
-) -> Latent:
-    """Go over y as `choose` has its symbols, or as `read` reads them by their tables."""
-    kept, count = torch.empty(4, h * w, codec.network.size.M, dtype=torch.float64), itertools.count()
-
-    def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-        symbols = choose(group, mean) if read is None else read(index)
-        kept[:, *group] = torch.stack([symbols, mean, index.double(), torch.full_like(mean, next(count))])
-        return symbols
-
-    _, y_hat = codec.walk(z, h, w, code)
-    symbols, means, tables, groups = kept.transpose(1, 2).reshape(4, -1, h, w).numpy()
-    return Latent(z, *(a if a is means else a.astype(np.int64) for a in (symbols, means, tables, groups)), y_hat)
-
-
-def _reader(codec: Codec, data: bytes) -> Read:
+def _reader(codec: Codec, data: bytes) -> Code:
     """The symbols of a file's y, right or wrong: nothing is checked, and where reading fails zeros follow."""
     container = unpack(data)
     reader = Reader(codec.tables["y"], container.coder, container.streams[-1])
     failed = False
 
-    def read(index: Tensor) -> Tensor:
+    def read(group: Group, mean: Tensor, index: Tensor) -> Tensor:
         nonlocal failed
         values = np.zeros(index.numel())
         try:

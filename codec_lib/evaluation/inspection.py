@@ -1,5 +1,6 @@
 """What a conditional codec thinks of a picture, position by position: for figures, not for files."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from codec_lib import images, metrics
 from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.streams import Code, Symbols
 from codec_lib.errors import Unsupported
 from codec_lib.networks.priors.base import Group
 from codec_lib.networks.quantization import round_to
@@ -42,6 +44,40 @@ class Inspection(NamedTuple):
         return self.symbols + self.mean
 
 
+class Latent(NamedTuple):
+    """A walk over y: the symbols of z and of y; each one's mean, table and coding group; y_hat (1, M, h, w).
+
+    The arrays of y are (M, h, w): int64, the means float64.
+    """
+
+    z: np.ndarray | None
+    symbols: np.ndarray
+    means: np.ndarray
+    tables: np.ndarray
+    groups: np.ndarray
+    y_hat: Tensor
+
+
+def walk(codec: Codec, z: np.ndarray | None, h: int, w: int, code: Code) -> Latent:
+    """Go over y, (M, h, w), with the symbols that `code` gives, and keep all that it sees."""
+    kept, count = torch.empty(4, h * w, codec.network.size.M, dtype=torch.float64), itertools.count()
+
+    def keep(group: Group, mean: Tensor, index: Tensor) -> Tensor:
+        symbols = code(group, mean, index)
+        kept[:, *group] = torch.stack([symbols, mean, index.double(), torch.full_like(mean, next(count))])
+        return symbols
+
+    _, y_hat = codec.walk(z, h, w, keep)
+    symbols, means, tables, groups = kept.transpose(1, 2).reshape(4, -1, h, w).numpy()
+    return Latent(z, symbols.astype(np.int64), means, tables.astype(np.int64), groups.astype(np.int64), y_hat)
+
+
+def walk_again(codec: Codec, symbols: Symbols) -> Latent:
+    """The walk of a decoder that reads these symbols."""
+    rows = torch.from_numpy(symbols["y"]).double().flatten(1).T
+    return walk(codec, symbols.get("z"), *symbols["y"].shape[1:], lambda group, mean, index: rows[group])
+
+
 def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     """Walk over a picture, uint8 (H, W, 3), as the encoder does, and keep what is predicted.
 
@@ -51,22 +87,15 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     if "z" not in codec.tables:
         raise Unsupported(f"The {codec.model} model predicts no means and scales.")
     y, z = codec.latents(pixels)
-    M, h, w = y.shape
     rows = y.flatten(1).T
-    kept = torch.empty(4, h * w, M, dtype=torch.float64)  # symbols, mean, scale, bits
-
-    def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-        symbols, _ = round_to(rows[group], mean)
-        scale = torch.exp2(codec.prior.log2_scale(index))
-        kept[:, *group] = torch.stack([symbols, mean, scale, codec.prior.bits(symbols, index)])
-        return symbols
-
-    codec.walk(z, h, w, code)
-    arrays = kept.transpose(1, 2).reshape(4, M, h, w).numpy()
+    latent = walk(codec, z, *y.shape[1:], lambda group, mean, index: round_to(rows[group], mean)[0])
+    symbols, index = latent.symbols.astype(np.float64), torch.from_numpy(latent.tables)
+    scale = torch.exp2(codec.prior.log2_scale(index)).numpy()
+    bits = codec.prior.bits(torch.from_numpy(symbols), index).numpy()
     density = codec.network.density_z
     log_p = density.log_prob(torch.from_numpy(z).float().flatten(1).to(density.H[0].device))
     bits_z = (-log_p.double() / math.log(2)).reshape(z.shape).cpu().numpy()
-    return Inspection(y.numpy(), *arrays, z.astype(np.float64), bits_z)
+    return Inspection(y.numpy(), symbols, latent.means, scale, bits, z.astype(np.float64), bits_z)
 
 
 @torch.inference_mode()

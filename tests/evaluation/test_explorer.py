@@ -11,7 +11,7 @@ from PIL import Image
 
 from codec_lib import metrics
 from codec_lib.errors import BadImage, Unsupported
-from codec_lib.evaluation import controls, explorer
+from codec_lib.evaluation import controls, explorer, inspection
 from codec_lib.evaluation.explorer import OtherSums, Scene
 
 NOW = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -129,8 +129,8 @@ def test_a_desynchronised_decoder_shows_noise(scenes, codecs, monkeypatch):
 
     assert scene.latent.tables.size
     monkeypatch.setattr(type(scene.codec.prior), "predict", one_off)
-    read = explorer._walk(scene.codec, scene.latent.z, *scene.bits.shape[1:], None,
-                          explorer._reader(scene.codec, scene.data))  # fmt: skip
+    read = explorer._reader(scene.codec, scene.data)
+    read = inspection.walk(scene.codec, scene.latent.z, *scene.bits.shape[1:], read)
     assert (read.symbols != scene.latent.symbols).mean() > 0.02
     assert not np.array_equal(scene.synthesise(read.y_hat), right)
 
