@@ -252,13 +252,9 @@ class RandomCrops(Dataset):
     """
 
     def __init__(
-        self,
-        paths: list[Path],
-        size: int,
-        seed: int = 0,
-        scales: tuple[float, float] = (0.5, 1.0),
+        self, paths: list[Path], size: int, seed: int = 0, scales: tuple[float, float] = (0.5, 1.0),
         progress: bool = True,
-    ):
+    ):  # fmt: skip
         self.pictures = [Image.fromarray(p) for p in _load_all(paths, progress, LONGEST_IN_TRAINING)]
         self.size, self.seed, self.scales = size, seed, scales
 

@@ -165,8 +165,8 @@ BAD = {
         "no weights for ae-strided",
     ),
     "train: no bits": (TRAIN + " --model ae-strided", "how many bits the quantiser of ae-strided has: --bits"),
-    "train: 11 bits": (TRAIN + " --model ae-strided --bits 11", "1, 2, 4, 10 bits, not 11"),
-    "train: 3 bits": (TRAIN + " --model ae-strided --bits 3", "1, 2, 4, 10 bits, not 3"),
+    "train: 11 bits": (TRAIN + " --model ae-strided --bits 11", "has 11 bits; choose from 1, 2, 4, 10"),
+    "train: 3 bits": (TRAIN + " --model ae-strided --bits 3", "has 3 bits; choose from 1, 2, 4, 10"),
     "train: rounding of noise": (
         TRAIN + " --model ae-vae --bits 4 --lmbda 0.01 --straight-through",
         "leave --straight",

@@ -21,7 +21,7 @@ from codec_lib.coding.compressor import checked_symbols
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks import autoencoders
-from codec_lib.networks.autoencoders import Autoencoder, make, order_0_bits
+from codec_lib.networks.autoencoders import Autoencoder, order_0_bits
 
 CODERS = ("adaptive", "huffman", "huffman-file")
 """Lossless coders of files; `huffman` has its table in the stream, `huffman-file` in a file beside it."""
@@ -183,7 +183,7 @@ def freeze(model: Autoencoder, preset: str, lmbda: float | None = None) -> Autoe
         BadData: a weight is not finite, or too large for half precision.
     """
     stored = round_weights(model)
-    return assemble(restore(make(model.name, preset, model.B), stored), stored, preset)
+    return assemble(restore(autoencoders.make(model.name, preset, model.B), stored), stored, preset)
 
 
 def assemble(network: Autoencoder, stored: dict[str, Tensor], preset: str) -> AutoencoderCodec:
@@ -208,21 +208,4 @@ def in_words(bits: int) -> str:
     return f"with {bits} bits"
 
 
-def check_point(model: str, bits: float) -> None:
-    """Refuse quantisers that there are not.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
-    if bits not in autoencoders.BITS:
-        choices = ", ".join(map(str, autoencoders.BITS))
-        raise Unsupported(f"No quantiser of {model} has {bits:g} bits; choose from {choices}.")
-
-
-def check_preset(model: str, preset: str, bits: int) -> None:
-    """Refuse sizes that an autoencoder does not have.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
-    autoencoders.check_preset(model, preset)
+check_point, check_preset = autoencoders.check_bits, autoencoders.check_preset

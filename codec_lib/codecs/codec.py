@@ -105,13 +105,9 @@ class Codec:
         return replace(self, network=network, prior=prior)
 
     def encode(
-        self,
-        image: Image.Image | np.ndarray,
-        coder: str = "constriction",
-        effort: int = 0,
-        chunks: tuple[tuple[str, bytes], ...] = (),
-        progress: bool = False,
-    ) -> bytes:
+        self, image: Image.Image | np.ndarray, coder: str = "constriction", effort: int = 0,
+        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False,
+    ) -> bytes:  # fmt: skip
         """A picture as the bytes of a `.cbk` file.
 
         Args:
@@ -130,13 +126,9 @@ class Codec:
         return data
 
     def efforts(
-        self,
-        image: Image.Image | np.ndarray,
-        coder: str,
-        last: int,
-        chunks: tuple[tuple[str, bytes], ...] = (),
-        progress: bool = False,
-    ) -> Iterator[bytes]:
+        self, image: Image.Image | np.ndarray, coder: str, last: int,
+        chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False,
+    ) -> Iterator[bytes]:  # fmt: skip
         """The files of efforts 0 to `last`, each when it is found; otherwise as `encode`."""
         check_effort(last)
         pixels = images.as_array(image)

@@ -7,14 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from codec_lib.coding.compressor import (
-    WIDEST,
-    checked_alphabet,
-    checked_symbols,
-    expect_end,
-    read_alphabet,
-    read_count,
-)
+from codec_lib.coding.compressor import WIDEST, checked_alphabet, checked_symbols, expect_end, read_alphabet, read_count
 from codec_lib.coding.varints import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
 from codec_lib.files import read_bytes, write_bytes

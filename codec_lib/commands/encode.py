@@ -28,12 +28,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="pictures at a time")
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
-        "--quality",
-        type=options.quality,
-        metavar="Q",
+        "--quality", type=options.quality, metavar="Q",
         help="1 (smallest file) to 4 (best picture), of a model for every rate 0 to 5 and anything between, as 2.4 "
         "(default: 2)",
-    )
+    )  # fmt: skip
     rate.add_argument(
         "--bits", type=int, metavar="B",
         help="of an autoencoder's quantiser: 1, 2, 4 or 10 (default: 2, or what there are weights for)",

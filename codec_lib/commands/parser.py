@@ -24,8 +24,7 @@ def parser() -> Parser:
     """The whole command line."""
     installed = Path(sys.argv[0]).stem == "codecbook"
     top = Parser(
-        prog="codecbook" if installed else "python -m codec_lib",
-        description="Learned image compression as real files.",
+        prog="codecbook" if installed else "python -m codec_lib", description="Learned image compression as real files."
     )
     top.add_argument("--version", action="version", version=f"codecbook {codec_lib.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

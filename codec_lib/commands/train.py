@@ -22,18 +22,14 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", required=True, metavar="NAME", help=options.ALL_MODELS)
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
-        "--lmbda",
-        type=float,
+        "--lmbda", type=float,
         help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4; "
         "needless for autoencoders but ae-vae and ae-vector",
-    )
+    )  # fmt: skip
     rate.add_argument(
-        "--lmbdas",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
+        "--lmbdas", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="one network for all rates between; 0.0035 to 0.093 are qualities 0 to 5",
-    )
+    )  # fmt: skip
     p.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
     )
@@ -84,16 +80,13 @@ def _add_start(p: argparse.ArgumentParser) -> None:
         "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
     )
     p.add_argument(
-        "--transforms",
-        type=Path,
-        metavar="FILE",
+        "--transforms", type=Path, metavar="FILE",
         help="take g_a and g_s from these weights, and the prior from --start",
-    )
+    )  # fmt: skip
     p.add_argument(
-        "--random-start",
-        action="store_true",
+        "--random-start", action="store_true",
         help="begin at random, not as a classical transform coder (ae-resnet18: not from pretrained weights)",
-    )
+    )  # fmt: skip
     p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
 

@@ -12,7 +12,6 @@ from codec_lib.codecs.codec import Codec, Symbols
 from codec_lib.coding.compressor import entropy
 from codec_lib.coding.container import unpack
 from codec_lib.evaluation.inspection import Inspection, inspect, walk_again
-from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES_PER_OCTAVE
 from codec_lib.tables import Row
 
 
@@ -91,7 +90,7 @@ def sizes(codec: Codec, pixels: np.ndarray) -> list[Row]:
     channel = np.repeat(np.arange(len(seen.z)), seen.z[0].size)
     ideal = {
         "z": codec.tables["z"].bits(seen.z.ravel().astype(int), channel),
-        "y": codec.tables["y"].bits(seen.symbols.ravel().astype(int), tables_of(seen).ravel()),
+        "y": codec.tables["y"].bits(seen.symbols.ravel().astype(int), seen.tables.ravel()),
     }
     rows = [{"size": "estimate of the model", "z": float(seen.bits_z.sum()), "y": float(seen.bits.sum())},
             {"size": "ideal of the integer tables", **ideal}]  # fmt: skip
@@ -107,14 +106,9 @@ def sizes(codec: Codec, pixels: np.ndarray) -> list[Row]:
     ]
 
 
-def tables_of(seen: Inspection) -> np.ndarray:
-    """The table of each symbol of y, (M, h, w)."""
-    return np.rint(SCALES_PER_OCTAVE * (np.log2(seen.scale) - LOG2_SCALE_MIN)).astype(int)
-
-
 def escaped(codec: Codec, seen: Inspection) -> np.ndarray:
     """Which symbols of y lie outside of their tables, bool (M, h, w)."""
-    index, tables = tables_of(seen), codec.tables["y"]
+    index, tables = seen.tables, codec.tables["y"]
     return (seen.symbols < tables.offsets[index]) | (seen.symbols > (tables.offsets + tables.widths - 2)[index])
 
 

@@ -66,10 +66,7 @@ _TRAINING_SIDE = Graph(
 )
 
 _TRAINING_SCALE = Graph(
-    {
-        "density": Node(r"$\mathcal{N}(0,\sigma^2)$", "density", 7, 1),
-        "sigma": Node(r"$\sigma$", "tensor", 5, 2),
-    },
+    {"density": Node(r"$\mathcal{N}(0,\sigma^2)$", "density", 7, 1), "sigma": Node(r"$\sigma$", "tensor", 5, 2)},
     (Edge("h_s", "sigma"), Edge("sigma", "density", "hv")),
 )
 
@@ -146,10 +143,7 @@ _CODING_SIDE = Graph(
 )
 
 _CODING_SCALE = Graph(
-    {
-        "sigma": Node(r"$\sigma$", "tensor", 4, 1),
-        "sigma_dec": Node(r"$\sigma$", "tensor", 10, 1),
-    },
+    {"sigma": Node(r"$\sigma$", "tensor", 4, 1), "sigma_dec": Node(r"$\sigma$", "tensor", 10, 1)},
     (*_chain("h_s", "sigma", "tables"), *_chain("h_s_dec", "sigma_dec", "tables_dec")),
 )
 
@@ -181,10 +175,7 @@ _CODING_CONTEXT = Graph(
     ),
 )
 
-_CODING_SLICES = Graph(
-    {"context": Node(_SLICES, "exact", 3, 2), "context_dec": Node(_SLICES, "exact", 11, 2)},
-    (),
-)
+_CODING_SLICES = Graph({"context": Node(_SLICES, "exact", 3, 2), "context_dec": Node(_SLICES, "exact", 11, 2)}, ())
 
 _PARTS = {
     (True, "factorized"): (_TRAINING,),

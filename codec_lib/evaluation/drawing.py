@@ -103,11 +103,7 @@ class _Box:
 
 @plt.rc_context(STYLE | {"mathtext.fontset": "dejavusans"})
 def draw(
-    graph: Graph,
-    title: str,
-    kinds: dict[str, str] = KINDS,
-    halves: tuple[str, str, str] | None = None,
-    loop: str = "",
+    graph: Graph, title: str, kinds: dict[str, str] = KINDS, halves: tuple[str, str, str] | None = None, loop: str = ""
 ) -> Figure:
     """A graph, with its columns and rows evenly spread over the figure, and a legend of the kinds in it.
 

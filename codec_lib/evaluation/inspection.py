@@ -18,10 +18,10 @@ from codec_lib.networks.quantization import round_to
 
 
 class Inspection(NamedTuple):
-    """Arrays of a picture's latent, float64.
+    """Arrays of a picture's latent, float64; the tables int64.
 
     Attributes:
-        y: the latent before rounding, (M, h, w); `symbols`, `mean`, `scale` and `bits` likewise.
+        y: the latent before rounding, (M, h, w); `symbols`, `mean`, `scale`, `bits` and `tables` likewise.
         z: the symbols of the side information, (N, ceil(h / 4), ceil(w / 4)); `bits_z` likewise.
     """
 
@@ -30,6 +30,7 @@ class Inspection(NamedTuple):
     mean: np.ndarray
     scale: np.ndarray
     bits: np.ndarray
+    tables: np.ndarray
     z: np.ndarray
     bits_z: np.ndarray
 
@@ -95,7 +96,7 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     density = codec.network.density_z
     log_p = density.log_prob(torch.from_numpy(z).float().flatten(1).to(density.H[0].device))
     bits_z = (-log_p.double() / math.log(2)).reshape(z.shape).cpu().numpy()
-    return Inspection(y.numpy(), symbols, latent.means, scale, bits, z.astype(np.float64), bits_z)
+    return Inspection(y.numpy(), symbols, latent.means, scale, bits, latent.tables, z.astype(np.float64), bits_z)
 
 
 @torch.inference_mode()

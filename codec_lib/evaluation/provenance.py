@@ -33,12 +33,13 @@ def sources(*modules: str) -> list[Path]:
 
 def _named(source: str) -> set[str]:
     """The modules that strings of Python source name, as those of the registry do."""
-    strings = {n.value.partition(":")[0] for n in ast.walk(ast.parse(source)) if _is_string(n)}
-    return {_module(name) for name in strings if re.fullmatch(rf"{PACKAGE.name}(\.\w+)+", name)} - {"__init__"}
+    names = {string.partition(":")[0] for string in _strings(source)}
+    return {_module(name) for name in names if re.fullmatch(rf"{PACKAGE.name}(\.\w+)+", name)} - {"__init__"}
 
 
-def _is_string(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _strings(source: str) -> set[str]:
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def _path(module: str) -> Path:
@@ -67,8 +68,7 @@ def _module(name: str) -> str:
 
 def tables(source: str) -> set[Path]:
     """The tables of `data/` whose names are strings of Python source, as those that it reads are."""
-    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
-    names = {value for value in constants if isinstance(value, str) and value.endswith(".csv")}
+    names = _strings(source)
     return {path for path in DATA.glob("*.csv") if path.name in names}
 
 

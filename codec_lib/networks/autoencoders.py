@@ -57,13 +57,23 @@ def _sizes(name: str, B: int) -> dict[str, Size]:
     return {"compact": Size((32, 64, 128), 16), "tiny": Size((8, 8, 8), 4)}
 
 
-def check_preset(name: str, preset: str) -> None:
+def check_bits(name: str, B: float) -> None:
+    """Refuse quantisers that there are not.
+
+    Raises:
+        Unsupported: with the possible choices.
+    """
+    if B not in BITS:
+        raise Unsupported(f"No quantiser of {name} has {B:g} bits; choose from {', '.join(map(str, BITS))}.")
+
+
+def check_preset(name: str, preset: str, B: int) -> None:
     """Refuse presets that an autoencoder does not have.
 
     Raises:
         Unsupported: with the possible choices.
     """
-    presets = _sizes(name, 1)
+    presets = _sizes(name, B)
     if preset not in presets:
         raise Unsupported(f"There is no preset '{preset}' of {name}; choose from {', '.join(presets)}.")
 
@@ -360,7 +370,6 @@ def make(name: str, preset: str, B: int, straight_through: bool = False) -> Auto
     """
     if name not in AUTOENCODERS:
         raise Unsupported(f"There is no autoencoder '{name}'; choose from {', '.join(AUTOENCODERS)}.")
-    if B not in BITS:
-        raise Unsupported(f"The quantiser can have {', '.join(map(str, BITS))} bits, not {B}.")
-    check_preset(name, preset)
+    check_bits(name, B)
+    check_preset(name, preset, B)
     return AUTOENCODERS[name].load()(_sizes(name, B)[preset], B, straight_through)

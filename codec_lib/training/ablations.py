@@ -1,6 +1,6 @@
 """What each choice of the training recipe is worth: one change at a time, same minutes, same seed, one thread.
 
-    python -m codec_lib.ablations --minutes 3 --csv data/ablations.csv
+    python -m codec_lib.training.ablations --minutes 3 --csv data/ablations.csv
 
 Every variant trains a hyperprior from no weights. It is judged by the loss of its average on the validation split of
 the training pictures, the same crops for all. Nothing else should run meanwhile: the clock decides the steps.
@@ -123,7 +123,7 @@ def _trained(settings: Settings, base: Settings, progress: bool) -> Row:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line, see above; 0, or 2 after one sentence on stderr, or 130 after Ctrl-C."""
-    parser = Parser(prog="python -m codec_lib.ablations", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m codec_lib.training.ablations", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=BASE.minutes, metavar="T", help="of each variant (default: 3)")
     parser.add_argument("--csv", type=Path, default=Path("data", "ablations.csv"), metavar="FILE", help="the table")
     parser.add_argument("--names", nargs="+", default=list(VARIANTS), metavar="NAME", help="variants (default: all)")

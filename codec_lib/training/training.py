@@ -111,15 +111,9 @@ def _process_group() -> Iterator[tuple[int, int, torch.device]]:
 
 
 def train(
-    settings: Settings,
-    out: Path,
-    resume: bool = False,
-    source: Frozen | None = None,
-    transforms: Frozen | None = None,
-    progress: bool = True,
-    validations: int = 20,
-    watch: Watch | None = None,
-) -> Run:
+    settings: Settings, out: Path, resume: bool = False, source: Frozen | None = None,
+    transforms: Frozen | None = None, progress: bool = True, validations: int = 20, watch: Watch | None = None,
+) -> Run:  # fmt: skip
     """Train a model and leave `checkpoint.safetensors` and `log.csv` in `out`.
 
     Every random number depends on the seed, the step and the rank alone, so a run of a given number

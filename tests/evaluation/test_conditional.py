@@ -12,7 +12,8 @@ from codec_lib.evaluation.inspection import Inspection, inspect
 def inspection(y: np.ndarray, mean: np.ndarray | float = 0.0, scale: float = 1.0) -> Inspection:
     mean, scale = np.broadcast_to(mean, y.shape), np.full(y.shape, scale)
     symbols = np.round(y - mean)
-    return Inspection(y, symbols, mean, scale, np.abs(symbols) + 1, np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
+    nothing = np.zeros((1, 1, 1))
+    return Inspection(y, symbols, mean, scale, np.abs(symbols) + 1, np.zeros_like(y, int), nothing, nothing)
 
 
 def test_noise_has_the_statistics_of_noise_and_a_busy_half_couples_neighbours():

@@ -295,8 +295,8 @@ def test_pretrained_weights_are_where_the_encoder_begins(monkeypatch):
         (("ae-vae", "huge", 2), "no preset 'huge' of ae-vae; choose from compact, tiny."),
         (("ae-strided", "paper", 2), "no preset 'paper' of ae-strided; choose from compact, tiny."),
         (("ae-resnet18", "huge", 2), "no preset 'huge' of ae-resnet18; choose from paper, compact, tiny."),
-        (("ae-strided", "tiny", 0), "can have 1, 2, 4, 10 bits, not 0."),
-        (("ae-strided", "tiny", 11), "can have 1, 2, 4, 10 bits, not 11."),
+        (("ae-strided", "tiny", 0), "No quantiser of ae-strided has 0 bits; choose from 1, 2, 4, 10."),
+        (("ae-strided", "tiny", 11), "No quantiser of ae-strided has 11 bits; choose from 1, 2, 4, 10."),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(arguments, words):

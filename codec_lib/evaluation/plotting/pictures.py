@@ -145,10 +145,7 @@ def channel_grid(arrays: Sequence[np.ndarray], titles: Sequence[str], columns: i
 
 @plt.rc_context(STYLE)
 def number_grids(
-    grids: Mapping[str, np.ndarray],
-    framed: Mapping[str, np.ndarray],
-    numbers: bool = True,
-    label: str | None = None,
+    grids: Mapping[str, np.ndarray], framed: Mapping[str, np.ndarray], numbers: bool = True, label: str | None = None
 ) -> Figure:
     """Small arrays (h, w) of integers as coloured cells, a panel each, with the number in every cell.
 
