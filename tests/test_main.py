@@ -488,7 +488,7 @@ def test_train_every_model(run, pictures, tmp_path, no_mirror, monkeypatch, mode
 
 def transforms_of(path: Path) -> dict[str, torch.Tensor]:
     """g_a and g_s as they are stored."""
-    return {name: t for name, t in weight_files.read(path).stored.items() if name.startswith(("g_a", "g_s"))}
+    return {name: t for name, t in weight_files.read(path).tensors.items() if name.startswith(("g_a", "g_s"))}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[bool]:

@@ -35,13 +35,13 @@ class AutoencoderCodec:
     Attributes:
         network: in evaluation mode, its weights rounded to what is stored.
         preset: its sizes.
-        stored: the tensors of its weight file.
+        tensors: all that its weight file holds.
         digest: SHA-256 of the weights, 32 bytes.
     """
 
     network: Autoencoder
     preset: str
-    stored: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     digest: bytes
     shares_transforms: ClassVar = False
 
@@ -64,11 +64,6 @@ class AutoencoderCodec:
     def rate_point(self) -> dict[str, float]:
         """What tells this codec from others of its model."""
         return {"B": self.network.B}
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All that its weight file holds."""
-        return self.stored
 
     @property
     def coders(self) -> tuple[str, ...]:

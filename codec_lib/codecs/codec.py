@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from codec_lib import images, limits, metrics
-from codec_lib.codecs import stored_tables, streams, tiles
+from codec_lib.codecs import streams, tiles
 from codec_lib.codecs.search import Candidate, Latents, check_effort, search
 from codec_lib.codecs.streams import Choose, Code, Symbols
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
@@ -44,7 +44,7 @@ class Codec:
         prior: what of it encoder and decoder compute exactly.
         tables: the integer tables of each stream, in the order of the file.
         preset, lmbda: what it was trained as.
-        stored: the tensors of its weight file, without the tables.
+        tensors: all that its weight file holds.
         digest: SHA-256 of weights and tables, 32 bytes.
         thousandths: of quality, as files tell it.
     """
@@ -54,7 +54,7 @@ class Codec:
     tables: dict[str, Tables]
     preset: str
     lmbda: float
-    stored: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     digest: bytes
     thousandths: int
     shares_transforms: ClassVar = True  # with others of its rate point
@@ -79,11 +79,6 @@ class Codec:
     def rate_point(self) -> dict[str, float]:
         """What tells this codec from others of its model."""
         return {"lmbda": self.lmbda}
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All that its weight file holds."""
-        return self.stored | stored_tables.to_tensors(self.tables)
 
     @property
     def coders(self) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from codec_lib.codecs import stored_tables
 from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.freezing import split_tables, table_tensors
 from codec_lib.codecs.weight_rounding import digest_of, restore, round_weights
 from codec_lib.coding.integer_tables import Tables
 from codec_lib.errors import Unsupported
@@ -34,7 +34,7 @@ class GainedCodec:
             one set after the other, from the lowest quality to the highest.
         preset: what it was trained as.
         lmbdas: what it was trained for, rising: the lowest, the rate points between, and the highest.
-        stored: the tensors of its weight file, without the tables.
+        tensors: all that its weight file holds.
         digest: SHA-256 of weights and tables, 32 bytes.
     """
 
@@ -42,7 +42,7 @@ class GainedCodec:
     tables: dict[str, Tables]
     preset: str
     lmbdas: tuple[float, ...]
-    stored: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     digest: bytes
     shares_transforms: ClassVar = True
 
@@ -70,11 +70,6 @@ class GainedCodec:
         """In thousandths, rising."""
         return thousandths_within(self.lmbdas)
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All that its weight file holds."""
-        return self.stored | stored_tables.to_tensors(self.tables)
-
     def at(self, quality: float) -> Codec:
         """The codec of a quality, which is rounded to thousandths.
 
@@ -95,7 +90,7 @@ class GainedCodec:
             nearest = (thousandths + step // 2) // step
             tables[stream] = tables[stream].part(nearest * counts[stream], counts[stream])
         lmbda = lmbda_of(thousandths / THOUSAND)
-        return Codec(network, network.exact(), tables, self.preset, lmbda, self.stored, self.digest, thousandths)
+        return Codec(network, network.exact(), tables, self.preset, lmbda, self.tensors, self.digest, thousandths)
 
 
 def of_transforms(name: str) -> bool:
@@ -145,8 +140,9 @@ def assemble(
 ) -> GainedCodec:
     """A codec of a model whose weights are those `stored`, the tensors of a weight file."""
     narrower = () if lmbdas == RATE_POINTS else lmbdas  # release 0.2.0 had none
-    digest = digest_of([gained.model.name, preset, *narrower], stored | stored_tables.to_tensors(tables))
-    return GainedCodec(gained, tables, preset, lmbdas, stored, digest)
+    tensors = stored | table_tensors(tables)
+    digest = digest_of([gained.model.name, preset, *narrower], tensors)
+    return GainedCodec(gained, tables, preset, lmbdas, tensors, digest)
 
 
 def _restored(model: Prior, stored: dict[str, Tensor]) -> Gained:
@@ -166,7 +162,7 @@ def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Gaine
     """The codec that a weight file describes; errors of many kinds where it does not."""
     lmbdas = lmbdas_in(described)
     model = models.make(described["model"], described["preset"], lmbdas[-1])
-    stored, tables = stored_tables.split(table_counts(model), tensors)
+    stored, tables = split_tables(table_counts(model), tensors)
     return assemble(_restored(model, stored), stored, tables, described["preset"], lmbdas)
 
 

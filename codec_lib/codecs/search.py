@@ -88,14 +88,9 @@ def stages(effort: int) -> list[int]:
 
 
 def search(
-    network: Prior,
-    lmbda: float,
-    pixels: np.ndarray,
-    start: Latents,
-    write: Callable[[Latents], Candidate],
-    effort: int,
-    progress: bool = False,
-) -> Iterator[bytes]:
+    network: Prior, lmbda: float, pixels: np.ndarray, start: Latents, write: Callable[[Latents], Candidate],
+    effort: int, progress: bool = False,
+) -> Iterator[bytes]:  # fmt: skip
     """The best file of efforts 0, 1, .. one after the other; a large picture is searched tile by tile.
 
     Args:
@@ -146,13 +141,9 @@ def _move(
 
 @torch.inference_mode(False)  # whatever the caller is in
 def _descend(
-    network: Prior,
-    distortion: Callable[[Tensor], Tensor],
-    seen: list[Tensor],
-    kept: list[tuple[slice, slice]],
-    steps: int,
-    progress: tqdm,
-) -> list[Tensor]:
+    network: Prior, distortion: Callable[[Tensor], Tensor], seen: list[Tensor], kept: list[tuple[slice, slice]],
+    steps: int, progress: tqdm,
+) -> list[Tensor]:  # fmt: skip
     """The part of y, and of z, that is seen, (channels, ..), with better values where it is kept."""
     device = next(network.parameters()).device
     variables = [part.clone()[None].contiguous().to(device).requires_grad_() for part in seen]

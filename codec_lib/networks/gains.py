@@ -22,6 +22,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from codec_lib.networks.layers import ResidualBlock
 from codec_lib.networks.models import Prediction, Rate
 from codec_lib.networks.priors.base import Prior
 from codec_lib.rates import RATE_POINTS, THOUSAND
@@ -70,9 +71,9 @@ class Gains(nn.Module):
                 table.mul_(STEP).round_().div_(STEP)
 
 
-def _residual_blocks(transform: nn.Module) -> list[nn.Module]:
-    """Those that have a bias for each rate; a transform without them has its gains alone."""
-    return transform.residual_blocks() if hasattr(transform, "residual_blocks") else []
+def _residual_blocks(transform: nn.Module) -> list[ResidualBlock]:
+    """Those that have a bias for each rate, in the order of the data; a transform without them has its gains alone."""
+    return [module for module in transform.modules() if isinstance(module, ResidualBlock)]
 
 
 def between(table: Tensor, quality: Tensor) -> Tensor:

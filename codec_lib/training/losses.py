@@ -9,9 +9,6 @@ from codec_lib.networks.gains import Gained
 from codec_lib.networks.models import Prediction
 from codec_lib.training import every_rate
 
-Figures = dict[str, float]
-"""`val_loss`, `val_bpp`, `val_psnr`."""
-
 
 class Loss(nn.Module):
     """`lmbda * 255^2 * MSE + bpp` as one module, so that DistributedDataParallel can wrap it."""
@@ -33,7 +30,7 @@ def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Te
 
 
 @torch.no_grad()
-def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> Figures:
+def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) -> dict[str, float]:
     """Loss, bpp and PSNR with rounding on fixed crops, uint8 (n, 3, H, W); float32."""
     training = model.training
     model.eval()
@@ -48,13 +45,13 @@ def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) ->
     return {"val_loss": loss, "val_bpp": bpp, "val_psnr": psnr_from_mse(mse)}
 
 
-def validate_range(gained: Gained, x: Tensor, lmbdas: tuple[float, float]) -> dict[float, Figures]:
+def validate_range(gained: Gained, x: Tensor, lmbdas: tuple[float, float]) -> dict[float, dict[str, float]]:
     """`validate` at each whole quality of a range."""
     points = every_rate.validated(lmbdas)
     return {q: validate(gained.at(round(rates.THOUSAND * q)), x, rates.lmbda_of(q)) for q in points}
 
 
-def mean(each: dict[float, Figures]) -> Figures:
+def mean(each: dict[float, dict[str, float]]) -> dict[str, float]:
     """The mean over qualities, the loss by the usual one."""
     loss = {q: figures["val_loss"] / every_rate.usual_loss(q) for q, figures in each.items()}
     usual = [figures | {"val_loss": loss[q]} for q, figures in each.items()]

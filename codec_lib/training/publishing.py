@@ -82,10 +82,10 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     if card.get("digest") != frozen.digest.hex():
         raise BadData(f"The card {path.with_suffix('.json')} is not that of the weights beside it.")
     target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
-    new = weight_files.transforms_in(frozen.stored)
+    new = weight_files.transforms_in(frozen.tensors)
     for path in weight_files.dependents_of(target):
         dependent = weight_files.read(path)
-        if not weight_files.same_tensors(weight_files.transforms_in(dependent.stored), new):
+        if not weight_files.same_tensors(weight_files.transforms_in(dependent.tensors), new):
             weight_files.save(dependent, path)
     weight_files.save(frozen, target, weight_files.holder_of_transforms(frozen, folder))
     write_bytes(target.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())

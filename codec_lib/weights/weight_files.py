@@ -92,7 +92,7 @@ def holder_of_transforms(frozen: Frozen, folder: Path) -> str | None:
     """The name, without suffix, of another model's weight file of the same rate that holds this g_a and g_s."""
     if not frozen.shares_transforms:
         return None
-    own = transforms_in(frozen.stored)
+    own = transforms_in(frozen.tensors)
     beside = (path_of(model, frozen.preset, frozen.quality, folder) for model in registry.PRIORS)
     for path in sorted(path for path in beside if path.is_file()):
         described, tensors = _open(path)

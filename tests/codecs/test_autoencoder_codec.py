@@ -181,7 +181,7 @@ def test_training_on_leaves_the_codec_as_it_was(ae_codec, photo):
 def test_everything_that_matters_moves_the_digest(ae_codec):
     model = random_autoencoder(ae_codec.model, 4)
     digests = [ae_codec.digest, freeze(random_autoencoder(ae_codec.model, 2), "tiny").digest]
-    assembled = autoencoder_codec.assemble(copy.deepcopy(ae_codec.network), ae_codec.stored, "compact")
+    assembled = autoencoder_codec.assemble(copy.deepcopy(ae_codec.network), ae_codec.tensors, "compact")
     digests.append(assembled.digest)
     floating = [name for name, tensor in model.state_dict().items() if tensor.is_floating_point()]
     for name in (floating[0], floating[-1], *(n for n in floating if n.endswith("running_var"))):
@@ -195,7 +195,7 @@ def test_the_name_moves_the_digest(ae_codecs):
     strided = ae_codecs["ae-strided"]
     network = copy.deepcopy(strided.network)
     network.name = "ae-maxpool"
-    assert autoencoder_codec.assemble(network, strided.stored, "tiny").digest != strided.digest
+    assert autoencoder_codec.assemble(network, strided.tensors, "tiny").digest != strided.digest
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e6])

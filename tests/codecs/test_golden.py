@@ -98,7 +98,7 @@ def test_the_golden_weights_have_the_digest_in_the_files(golden, model):
 
 
 def test_both_formats_of_weights_are_among_them(golden):
-    kinds = {model: codec.stored["g_s.mixes.0.near1.weight"].dtype for model, codec in golden.items()}
+    kinds = {model: codec.tensors["g_s.mixes.0.near1.weight"].dtype for model, codec in golden.items()}
     assert kinds.pop("factorized") == torch.float16
     assert set(kinds.values()) == {torch.int8}
 

@@ -81,8 +81,8 @@ def test_three_runs_repeated_from_the_last_one_s_card(chain, cards, tmp_path, ti
     assert err == ""
     for k, (stage, original) in enumerate(zip(order, chain, strict=True)):
         made, wanted = weight_files.read(stage.weights(out)), weight_files.read(original)
-        assert made.stored.keys() == wanted.stored.keys()
-        assert all(torch.equal(tensor, wanted.stored[name]) for name, tensor in made.stored.items())
+        assert made.tensors.keys() == wanted.tensors.keys()
+        assert all(torch.equal(tensor, wanted.tensors[name]) for name, tensor in made.tensors.items())
         assert made.digest == wanted.digest
         assert f"run {k + 1} of 3, {stage.key}: the same weights, bit for bit\n" in said
         again, card = (publishing.read_card_of(path) for path in (stage.weights(out), original))

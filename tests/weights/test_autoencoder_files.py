@@ -88,7 +88,7 @@ def test_a_stored_weight_is_off_by_at_most_half_a_step(ae_codec):
     exact = random_autoencoder(ae_codec.model, 4).state_dict()
     for name, tensor in ae_codec.network.state_dict().items():
         error = (tensor - exact[name]).abs()
-        if f"{name}.scale" in ae_codec.stored:
+        if f"{name}.scale" in ae_codec.tensors:
             steps = exact[name].flatten(1).abs().amax(1) / 127
             assert (error.flatten(1) <= 0.501 * steps[:, None]).all(), name
         else:

@@ -20,7 +20,7 @@ from torch import nn
 
 import codec_lib
 from codec_lib import metrics, rates, registry
-from codec_lib.codecs import freezing, stored_tables, weight_rounding
+from codec_lib.codecs import freezing, weight_rounding
 from codec_lib.codecs.codec import Codec
 from codec_lib.codecs.freezing import freeze
 from codec_lib.coding.container import pack, unpack
@@ -123,7 +123,7 @@ def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
 
 def test_all_priors_have_the_same_transforms():
     ours = [weight_files.read(weight_files.path_of(model, "compact", None)) for model in registry.PRIORS]
-    first, *others = (weight_files.transforms_in(frozen.stored) for frozen in ours)
+    first, *others = (weight_files.transforms_in(frozen.tensors) for frozen in ours)
     assert all(weight_files.same_tensors(first, other) for other in others)
     assert sum(path.stat().st_size for path in weight_files.WEIGHTS.glob("*-compact.safetensors")) < 40 * 2**20
 
@@ -199,7 +199,7 @@ def test_transforms_are_not_left_out_for_others(codecs, tmp_path):
 
 def test_what_a_mask_hides_is_not_stored(codecs):
     for name in ("joint", "checkerboard"):
-        kernel, mask = codecs[name].stored["context.weight"], codecs[name].network.context.mask
+        kernel, mask = codecs[name].tensors["context.weight"], codecs[name].network.context.mask
         assert not kernel[:, :, ~mask].any()
         assert kernel[:, :, mask].any()
 
@@ -207,7 +207,7 @@ def test_what_a_mask_hides_is_not_stored(codecs):
 def as_first_format(frozen: Codec) -> dict[str, torch.Tensor]:
     """What format 1 held: half precision, but for the densities."""
     state = {name: t if name.startswith("density") else t.half() for name, t in frozen.network.state_dict().items()}
-    return {name: t.contiguous() for name, t in (state | stored_tables.to_tensors(frozen.tables)).items()}
+    return {name: t.contiguous() for name, t in (state | freezing.table_tensors(frozen.tables)).items()}
 
 
 def test_the_first_format_gives_its_own_weights_and_files(tiny_codec, saved, photo, tmp_path):
@@ -255,7 +255,7 @@ def test_a_stored_weight_is_off_by_at_most_half_a_step(each_codec, tiny_models):
         if last == "weight" and hasattr(layer, "mask"):
             exact = exact * layer.mask
         error = (tensor - exact).abs()
-        if f"{name}.scale" in each_codec.stored:
+        if f"{name}.scale" in each_codec.tensors:
             steps = exact.flatten(1).abs().amax(1) / 127
             assert (error.flatten(1) <= 0.501 * steps[:, None]).all(), name
         else:
@@ -282,7 +282,7 @@ def test_a_decoder_uses_the_stored_tables(each_codec, files, photo, tmp_path):
     """Another machine's exp() must not matter: this file's tables are not those of its densities."""
     tables = {stream: nudged(t) for stream, t in each_codec.tables.items()}
     data = files[each_codec.model]
-    tensors = safetensors.torch.load(data) | stored_tables.to_tensors(tables)
+    tensors = safetensors.torch.load(data) | freezing.table_tensors(tables)
     moved = read(rewritten(tmp_path / "a.safetensors", data, tensors))
     for stream, expected in tables.items():
         np.testing.assert_array_equal(moved.tables[stream].frequencies, expected.frequencies)
@@ -306,7 +306,7 @@ def test_everything_that_matters_moves_the_digest(tiny_models, each_codec):
         for other in (shifted, nudged(t)):
             tables = each_codec.tables | {stream: other}
             network = copy.deepcopy(each_codec.network)
-            digests.append(freezing.assemble(network, each_codec.stored, tables, "tiny", 0.025).digest)
+            digests.append(freezing.assemble(network, each_codec.tensors, tables, "tiny", 0.025).digest)
     if each_codec.model != "factorized":
         changed = copy.deepcopy(model)
         changed.inv_scale.mul_(1.01)
@@ -587,9 +587,9 @@ def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models
     frozen = freeze(network, "tiny", 0.025)
     parameters = dict(network.named_parameters())
     name = next(
-        n for n, t in frozen.stored.items() if n.startswith("g_a.") and t.dtype == torch.float16 and n in parameters
+        n for n, t in frozen.tensors.items() if n.startswith("g_a.") and t.dtype == torch.float16 and n in parameters
     )
-    signed = {n: t.clone() for n, t in frozen.stored.items()}
+    signed = {n: t.clone() for n, t in frozen.tensors.items()}
     signed[name].view(-1)[0] = -0.0
     plain = {n: t.clone() for n, t in signed.items()}
     plain[name].view(-1)[0] = 0.0
@@ -597,7 +597,7 @@ def test_transforms_that_differ_in_the_sign_of_a_zero_are_not_shared(tiny_models
     assert not weight_files.same_tensors(signed, plain)
     with torch.no_grad():
         parameters[name].view(-1)[0] = -0.0
-    assert not torch.signbit(freeze(network, "tiny", 0.025).stored[name].view(-1)[0])
+    assert not torch.signbit(freeze(network, "tiny", 0.025).tensors[name].view(-1)[0])
 
 
 @torch.no_grad()

@@ -31,12 +31,9 @@ from codec_lib.evaluation.plotting.style import (
 
 @plt.rc_context(STYLE)
 def density_fit(
-    samples: np.ndarray,
-    x: np.ndarray,
-    truth: np.ndarray,
-    fits: Mapping[str, np.ndarray],
+    samples: np.ndarray, x: np.ndarray, truth: np.ndarray, fits: Mapping[str, np.ndarray],
     snapshots: Sequence[tuple[int, np.ndarray]] = (),
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Densities over a histogram; below, what each fit is off by.
 
     Args:
@@ -66,12 +63,9 @@ def density_fit(
 
 @plt.rc_context(STYLE)
 def lines(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    x: str,
-    y: str,
-    log: str = "",
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, log: str = "",
     bands: Mapping[str, tuple[float, float]] = MappingProxyType({}),
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Lines with their names at their ends; a second one of the same colour is dashed.
 
     Args:

@@ -73,10 +73,6 @@ class Analysis(nn.Module):
                 x = block(x, next(shift, None))
         return x
 
-    def residual_blocks(self) -> list[ResidualBlock]:
-        """In the order of the data."""
-        return [block for blocks in self.blocks for block in blocks]
-
     @torch.no_grad()
     def initialise(self, mirror: "Synthesis", x: Tensor, step: float) -> None:
         """Make the linear path of both transforms, fresh ones of the same sizes, the stage-wise KLT of photographs.
@@ -128,10 +124,6 @@ class Synthesis(nn.Module):
                 x = block(x, next(shift, None))
             x = F.pixel_shuffle(mix(x), factor)
         return x
-
-    def residual_blocks(self) -> list[ResidualBlock]:
-        """In the order of the data."""
-        return [block for blocks in self.blocks for block in blocks]
 
     @torch.no_grad()
     def rescale(self, gain: float | Tensor) -> None:
