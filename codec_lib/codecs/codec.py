@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from codec_lib import images, limits, metrics
 from codec_lib.codecs import streams, tiles
 from codec_lib.codecs.search import Candidate, Latents, check_effort, search
-from codec_lib.codecs.streams import Choose, Code, Symbols
+from codec_lib.codecs.streams import Code, Symbols, given, rows_of
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
 from codec_lib.coding.integer_tables import Tables
@@ -134,7 +134,7 @@ class Codec:
             return Candidate(self.loss(data, pixels), data)
 
         if last == 0:  # there is nothing to compare, and y is not needed again: symbols may take its place
-            room = _rows(latents.y).view(torch.int32)
+            room = rows_of(latents.y).view(torch.int32)
             yield self.write_latents(*latents, *pixels.shape[:2], coder, chunks, progress, room)
         else:
             yield from search(self.network, self.lmbda, pixels, latents, candidate, last, progress)
@@ -158,9 +158,7 @@ class Codec:
     def analyse(self, pixels: np.ndarray) -> Symbols:
         """The symbols of a picture, uint8 (H, W, 3)."""
         y, z = self.latents(pixels)
-        choose = self._rounding(y)
-        symbols, _ = self.walk(z, *y.shape[1:], lambda group, mean, index: choose(group, mean))
-        return symbols
+        return self.walk(z, *y.shape[1:], self.rounding(y))[0]
 
     def write_latents(
         self, y: Tensor, z: Tensor | None, height: int, width: int, coder: str = "constriction",
@@ -170,14 +168,14 @@ class Codec:
 
         `room` as in `walk`, the others and the errors as in `encode`.
         """
-        return self._write(self._rounded(z), self._rounding(y), height, width, coder, chunks, progress, room)
+        return self._write(self._rounded(z), self.rounding(y), height, width, coder, chunks, progress, room)
 
     def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
         """The file of given symbols of a picture of height x width; raises as `encode` does."""
         shapes = {stream: values.shape for stream, values in symbols.items()}
         if shapes != self._shapes(height, width):
             raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
-        return self._write(symbols.get("z"), _given(symbols["y"]), height, width, coder)
+        return self._write(symbols.get("z"), given(symbols["y"]), height, width, coder)
 
     def read_symbols(self, container: Container) -> Symbols:
         """The symbols of a file, checked; raises as `decode` does."""
@@ -190,17 +188,17 @@ class Codec:
         """
         pixels = images.as_array(image)
         y, z = self.latents(pixels)
-        return self._estimate(z, self._rounding(y), *pixels.shape[:2])
+        return self._estimate(z, self.rounding(y), *pixels.shape[:2])
 
     def estimate_symbols(self, symbols: Symbols, height: int, width: int) -> tuple[np.ndarray, float]:
         """The same of given symbols of a picture of height x width, say of a file that was searched for."""
-        return self._estimate(symbols.get("z"), _given(symbols["y"]), height, width)
+        return self._estimate(symbols.get("z"), given(symbols["y"]), height, width)
 
-    def _estimate(self, z: np.ndarray | None, choose: Choose, height: int, width: int) -> tuple[np.ndarray, float]:
+    def _estimate(self, z: np.ndarray | None, choose: Code, height: int, width: int) -> tuple[np.ndarray, float]:
         bits = []
 
         def count(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-            symbols = choose(group, mean)
+            symbols = choose(group, mean, index)
             bits.append(float(self.prior.bits(symbols, index).sum()))
             return symbols
 
@@ -274,9 +272,10 @@ class Codec:
         y = symbols.T.view(-1, h, w).numpy()
         return ({} if z is None else {"z": z}) | {"y": y}, y_hat.float().mul_(from_grid(1.0))
 
-    def _rounding(self, y: Tensor) -> Choose:
-        rows = _rows(y)
-        return lambda group, mean: self._checked(round_to(rows[group].double(), mean)[0])
+    def rounding(self, y: Tensor) -> Code:
+        """What an encoder makes of a latent, float32 (M, h, w), on the walk."""
+        rows = rows_of(y)
+        return lambda group, mean, index: self._checked(round_to(rows[group].double(), mean)[0])
 
     def _checked(self, symbols: Tensor) -> Tensor:
         if not (symbols.abs() < 2**31).all():  # not a number, either
@@ -284,7 +283,7 @@ class Codec:
         return symbols
 
     def _write(
-        self, z: np.ndarray | None, choose: Choose, height: int, width: int, coder: str,
+        self, z: np.ndarray | None, choose: Code, height: int, width: int, coder: str,
         chunks: tuple[tuple[str, bytes], ...] = (), progress: bool = False, room: Tensor | None = None,
     ) -> bytes:  # fmt: skip
         self._check_coder(coder)
@@ -330,13 +329,3 @@ class Codec:
                 f"The coder torchac keeps no state between groups, so it cannot code the {self.model} model; "
                 "use --coder constriction."
             )
-
-
-def _rows(y: Tensor) -> Tensor:
-    """(M, h, w) -> (h w, M), of the same memory where its layout allows."""
-    return y.flatten(1).T
-
-
-def _given(y: np.ndarray) -> Choose:
-    rows = _rows(torch.from_numpy(y)).double()
-    return lambda group, mean: rows[group]

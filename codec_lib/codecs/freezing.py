@@ -87,18 +87,10 @@ def in_words(quality: float) -> str:
 
 
 def check_point(model: str, quality: float) -> None:
-    """Refuse what is no quality.
-
-    Raises:
-        Unsupported: it is not from 0 to 5.
-    """
+    """Refuse what is no quality, as `rates.check_quality` does."""
     check_quality(quality)
 
 
 def check_preset(model: str, preset: str, quality: float) -> None:
-    """Refuse sizes that a model does not have.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
+    """Refuse sizes that a model does not have, as `models.preset` does."""
     models.preset(preset, lmbda_of(quality), model)

@@ -21,12 +21,9 @@ Code = Callable[[Group, Tensor, Tensor], Tensor]
 Mean likewise, index the table of each, int64. A group is an index into the latent (h w, M).
 """
 
-Choose = Callable[[Group, Tensor], Tensor]
-"""The same of an encoder, which needs no tables."""
-
 
 def write(
-    tables: dict[str, Tables], coder: str, z: np.ndarray | None, choose: Choose,
+    tables: dict[str, Tables], coder: str, z: np.ndarray | None, choose: Code,
     walk: Callable[[Code], tuple[Symbols, Tensor]],
 ) -> tuple[tuple[bytes, ...], Symbols]:  # fmt: skip
     """The streams of z and of what is chosen for y on the walk, and all symbols."""
@@ -38,7 +35,7 @@ def write(
     writer = Writer(tables["y"], coder)
 
     def code(group: Group, mean: Tensor, index: Tensor) -> Tensor:
-        values = choose(group, mean)
+        values = choose(group, mean, index)
         writer.put(_flat(values).astype(np.int32), _flat(index))
         return values
 
@@ -82,6 +79,17 @@ def check_lengths(tables: dict[str, Tables], container: Container, shapes: dict[
                 f"The stream of the file is too short for a picture of {container.width}x{container.height}: "
                 f"{len(data):,} bytes, where {int(least / 8):,} are the least possible."
             )
+
+
+def rows_of(y: Tensor) -> Tensor:
+    """(M, h, w) -> (h w, M), of the same memory where its layout allows."""
+    return y.flatten(1).T
+
+
+def given(y: np.ndarray) -> Code:
+    """Symbols that are known already, (M, h, w)."""
+    rows = rows_of(torch.from_numpy(y)).double()
+    return lambda group, mean, index: rows[group]
 
 
 def _flat(rows: Tensor) -> np.ndarray:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from codec_lib import images, metrics
 from codec_lib.codecs.codec import Codec
-from codec_lib.codecs.streams import Code, Symbols
+from codec_lib.codecs.streams import Code, Symbols, given
 from codec_lib.errors import Unsupported
 from codec_lib.networks.priors.base import Group
-from codec_lib.networks.quantization import round_to
 
 
 class Inspection(NamedTuple):
@@ -75,8 +74,7 @@ def walk(codec: Codec, z: np.ndarray | None, h: int, w: int, code: Code) -> Late
 
 def walk_again(codec: Codec, symbols: Symbols) -> Latent:
     """The walk of a decoder that reads these symbols."""
-    rows = torch.from_numpy(symbols["y"]).double().flatten(1).T
-    return walk(codec, symbols.get("z"), *symbols["y"].shape[1:], lambda group, mean, index: rows[group])
+    return walk(codec, symbols.get("z"), *symbols["y"].shape[1:], given(symbols["y"]))
 
 
 def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
@@ -88,8 +86,7 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     if "z" not in codec.tables:
         raise Unsupported(f"The {codec.model} model predicts no means and scales.")
     y, z = codec.latents(pixels)
-    rows = y.flatten(1).T
-    latent = walk(codec, z, *y.shape[1:], lambda group, mean, index: round_to(rows[group], mean)[0])
+    latent = walk(codec, z, *y.shape[1:], codec.rounding(y))
     symbols, index = latent.symbols.astype(np.float64), torch.from_numpy(latent.tables)
     scale = torch.exp2(codec.prior.log2_scale(index)).numpy()
     bits = codec.prior.bits(torch.from_numpy(symbols), index).numpy()

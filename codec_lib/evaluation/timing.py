@@ -9,6 +9,7 @@ import torch
 from codec_lib import images
 from codec_lib.codecs import freezing
 from codec_lib.codecs.codec import Codec
+from codec_lib.codecs.streams import given
 from codec_lib.coding.container import pack, unpack
 from codec_lib.coding.order import ONE_GROUP
 from codec_lib.networks import models
@@ -66,16 +67,16 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
     z, (h, w) = symbols.get("z"), symbols["y"].shape[1:]
     network = frozen.network
     x = images.pad(images.to_tensor(pixels), network.downscale).to(memory_format=torch.channels_last)
-    rows = torch.from_numpy(symbols["y"].astype(np.float64)).flatten(1).T
     seconds = {
         "encode": least(lambda: frozen.encode(pixels), repeats),
         "decode": least(lambda: frozen.decode(data), repeats),
     }
+    known = given(symbols["y"])
     with torch.inference_mode():
         y = network.g_a(x)
         y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
         h_s = least(lambda: frozen.prior.side_information(None if z is None else torch.from_numpy(z), h, w), repeats)
-        walk = least(lambda: frozen.walk(z, h, w, lambda group, mean, index: rows[group]), repeats)
+        walk = least(lambda: frozen.walk(z, h, w, known), repeats)
         write = least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats)
         read = least(lambda: frozen.read_symbols(container), repeats)
         parts = (

@@ -64,14 +64,11 @@ def carry_over_every_rate(gained: Gained, source: Gained, x: Tensor) -> None:
     """
     mine, theirs = gained.state_dict(), source.state_dict()
     alike = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
-    shared = theirs if alike else {n: t for n, t in theirs.items() if n in mine and n.startswith(_OF_ANY_PRIOR)}
-    gained.load_state_dict(mine | shared)
+    shared = [n for n in theirs if alike or (n in mine and n.startswith(("model.g_a.", "model.g_s.", "gains.")))]
+    gained.load_state_dict(mine | {n: theirs[n] for n in shared})
     if not alike:
         middle = torch.full((len(x),), (len(RATE_POINTS) - 1) / 2, device=x.device)
         _begin(gained.model, source.model, 1.0, gained.analyse(x, gained.gains(middle)))
-
-
-_OF_ANY_PRIOR = ("model.g_a.", "model.g_s.", "gains.")
 
 
 def _begin(prior: Prior, source: Prior, gain: float, y: Tensor) -> None:
