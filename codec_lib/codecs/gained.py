@@ -17,9 +17,6 @@ from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
 from codec_lib.rates import RATE_POINTS, THOUSAND, check_quality, lmbda_of, position_of
 
-HIGHEST = THOUSAND * (len(RATE_POINTS) - 1)
-"""Thousandths of the highest quality; the lowest is 0."""
-
 _GAINS = "gains."
 
 
@@ -87,7 +84,7 @@ class GainedCodec:
         network = self.gained.at(thousandths).eval().requires_grad_(False).to(memory_format=torch.channels_last)
         counts, tables = network.table_counts(), dict(self.tables)
         for stream, step in network.table_steps.items():
-            nearest = (thousandths + step // 2) // step
+            nearest = with_tables(self.qualities, step).index(_nearest(thousandths, step))
             tables[stream] = tables[stream].part(nearest * counts[stream], counts[stream])
         lmbda = lmbda_of(thousandths / THOUSAND)
         return Codec(network, network.exact(), tables, self.preset, lmbda, self.tensors, self.digest, thousandths)
@@ -132,7 +129,8 @@ def freeze(gained: Gained, preset: str, lmbdas: tuple[float, ...] = RATE_POINTS)
     gains = {_GAINS + name: tensor for name, tensor in round_weights(gained.gains).items()}
     stored = round_weights(gained.model) | gains
     rounded = _restored(type(gained.model)(gained.model.size), stored)
-    return assemble(rounded, stored, _tables_of_all(rounded), preset, rates_between(lmbdas[0], lmbdas[-1]))
+    lmbdas = rates_between(lmbdas[0], lmbdas[-1])
+    return assemble(rounded, stored, _tables_of_all(rounded, thousandths_within(lmbdas)), preset, lmbdas)
 
 
 def assemble(
@@ -162,19 +160,28 @@ def from_tensors(described: dict[str, str], tensors: dict[str, Tensor]) -> Gaine
     """The codec that a weight file describes; errors of many kinds where it does not."""
     lmbdas = lmbdas_in(described)
     model = models.make(described["model"], described["preset"], lmbdas[-1])
-    stored, tables = split_tables(table_counts(model), tensors)
+    stored, tables = split_tables(table_counts(model, thousandths_within(lmbdas)), tensors)
     return assemble(_restored(model, stored), stored, tables, described["preset"], lmbdas)
 
 
-def _tables_of_all(gained: Gained) -> dict[str, Tables]:
+def _tables_of_all(gained: Gained, qualities: range) -> dict[str, Tables]:
     tables, steps = gained.model.make_tables(), gained.model.table_steps
     for stream, step in steps.items():
-        qualities = range(0, HIGHEST + 1, step)
-        tables[stream] = Tables.joined([gained.prior_at(quality).make_tables()[stream] for quality in qualities])
+        each = with_tables(qualities, step)
+        tables[stream] = Tables.joined([gained.prior_at(quality).make_tables()[stream] for quality in each])
     return tables
 
 
-def table_counts(model: Prior) -> dict[str, int]:
-    """How many tables each stream has, those of all rates together."""
-    sets = {stream: HIGHEST // step + 1 for stream, step in model.table_steps.items()}
+def _nearest(thousandths: int, step: int) -> int:
+    return (thousandths + step // 2) // step * step
+
+
+def with_tables(qualities: range, step: int) -> range:
+    """The multiples of a step that qualities are nearest to, in thousandths: those with tables of their own."""
+    return range(_nearest(qualities[0], step), _nearest(qualities[-1], step) + 1, step)
+
+
+def table_counts(model: Prior, qualities: range) -> dict[str, int]:
+    """How many tables each stream has, those of all qualities together."""
+    sets = {stream: len(with_tables(qualities, step)) for stream, step in model.table_steps.items()}
     return {stream: count * sets.get(stream, 1) for stream, count in model.table_counts().items()}

@@ -72,7 +72,7 @@ class PriorLoss(EveryRateLoss):
         return energy @ self.sensitivity / x[0].numel(), bits
 
 
-def sensitivity(gained: Gained, x: Tensor, probes: int = 4) -> Tensor:
+def sensitivity(gained: Gained, x: Tensor, lmbdas: tuple[float, float], probes: int = 4) -> Tensor:
     """By how much the squared error of x_hat grows with that of each channel of g_s's input, (M).
 
     The mean over positions of the squared columns of the Jacobian, by random signs in pixels (Hutchinson 1989).
@@ -80,9 +80,10 @@ def sensitivity(gained: Gained, x: Tensor, probes: int = 4) -> Tensor:
     Args:
         gained: transforms and gains.
         x: photographs (B, 3, H, W) in [0, 1].
+        lmbdas: lowest and highest that the transforms are used at.
         probes: how many random pictures.
     """
-    quality = torch.linspace(0, len(RATE_POINTS) - 1, len(x), device=x.device)
+    quality = torch.linspace(*map(position_of, lmbdas), len(x), device=x.device)
     with torch.no_grad():
         rate = gained.gains(quality)
         y = gained.analyse(x, rate)

@@ -63,7 +63,7 @@ def _loss_of(run: Run, crops: datasets.RandomCrops) -> nn.Module:
     if settings.lmbdas is None:
         return Loss(run.model, settings.lmbda)
     if settings.prior_only:
-        sensitivity = every_rate.sensitivity(run.model, sample(run, crops, 16))
+        sensitivity = every_rate.sensitivity(run.model, sample(run, crops, 16), settings.lmbdas)
         return every_rate.PriorLoss(run.model, settings.lmbdas, sensitivity)
     return every_rate.EveryRateLoss(run.model, settings.lmbdas)
 

@@ -87,7 +87,7 @@ def test_sensitivity_tells_what_a_small_error_of_the_latent_costs(trained, tiles
     gained = weight_files.read(trained[1]).gained
     crops = RandomCrops(open_pictures(tiles), 64, progress=False)
     x = torch.stack([crops[i] for i in range(6)]).float() / 255
-    weights = every_rate.sensitivity(gained, x, probes=32)
+    weights = every_rate.sensitivity(gained, x, (0.0035, 0.093), probes=32)
     rate = gained.gains(torch.linspace(0, 5, len(x)))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
