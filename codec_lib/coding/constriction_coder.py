@@ -14,7 +14,7 @@ class Encoder:
         self.tables, self.coder = tables, constriction.stream.queue.RangeEncoder()
 
     def put(self, bins: np.ndarray, index: np.ndarray) -> None:
-        order = np.argsort(index, kind="stable")
+        order = _by_table(self.tables, index)
         bins = bins[order]
         for table, first, last in _runs(index[order]):
             self.coder.encode(bins[first:last], self.tables.categorical[table])
@@ -33,7 +33,7 @@ class Decoder:
         self.coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
     def get(self, index: np.ndarray) -> np.ndarray:
-        order = np.argsort(index, kind="stable")
+        order = _by_table(self.tables, index)
         bins = np.empty(len(index), np.int32)
         try:
             for table, first, last in _runs(index[order]):
@@ -45,6 +45,11 @@ class Decoder:
     def finish(self) -> None:
         if not self.coder.maybe_exhausted():
             raise Corrupt("A stream of the file goes on after its last symbol.")
+
+
+def _by_table(tables: Tables, index: np.ndarray) -> np.ndarray:
+    """The order of symbols by their tables, equal ones as they come; small types are sorted sooner."""
+    return np.argsort(index.astype(np.min_scalar_type(len(tables.widths))), kind="stable")
 
 
 def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:

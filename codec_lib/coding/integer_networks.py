@@ -65,9 +65,19 @@ class Affine:
     def __call__(self, v: Tensor) -> Tensor:
         return to_value(self.total(v))
 
+    def of_zeros(self, n: int) -> Tensor:
+        """The same of n rows of zeros, without a product."""
+        return to_value(self.bias.clone()).expand(n, -1)
 
-_AT_ONCE = 4096
-"""Positions whose neighbourhoods are gathered for one matrix product: it bounds the memory, to some 100 MiB."""
+
+_AT_ONCE = 256
+"""Positions whose neighbourhoods go through a matrix product at once: few enough for the processor's cache."""
+
+
+def in_pieces(network: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
+    """`network(*inputs)` for a network that treats each row by itself, a few rows at a time."""
+    pieces = [network(*rows) for rows in zip(*(v.split(_AT_ONCE) for v in inputs), strict=True)]
+    return tuple(torch.cat(outputs) for outputs in zip(*pieces, strict=True))
 
 
 class Convolution:

@@ -251,6 +251,15 @@ def test_the_exact_prior_is_nearly_the_float_one(name, h, w):
     assert mean.abs().max() == 0 if name == "hyperprior" else mean.std() > 0.1
 
 
+def test_rows_in_pieces_and_rows_of_zeros_are_as_all_at_once(monkeypatch):
+    layer, v = Affine(random(3, 7), random(3)), grid(20, 7, scale=5)
+    monkeypatch.setattr(integer_networks, "_AT_ONCE", 6)
+    total, value = integer_networks.in_pieces(lambda rows: (layer.total(rows), layer(rows)), v)
+    assert torch.equal(total, layer.total(v)) and torch.equal(value, layer(v))
+    before = layer.bias.clone()
+    assert torch.equal(layer.of_zeros(20), layer(torch.zeros_like(v))) and torch.equal(layer.bias, before)
+
+
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_nothing_that_reorders_sums_changes_a_prior(name):
     model, h, w = made(name), 6, 9

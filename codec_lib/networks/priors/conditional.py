@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.coding import order
-from codec_lib.coding.integer_networks import VALUE_BITS, integer_layer, to_grid
+from codec_lib.coding.integer_networks import VALUE_BITS, in_pieces, integer_layer, to_grid
 from codec_lib.coding.integer_tables import Tables
 from codec_lib.networks.densities import (
     LOG2_SCALE_MIN,
@@ -331,7 +331,7 @@ class ExactConditional:
         like = torch.empty(1, self.M, h, w, dtype=torch.int32)  # holds every value of the grid
         return order.walk(
             self.order, like,
-            lambda positions, around: self.predict(psi[positions], around[0].double()),
+            lambda positions, around: in_pieces(self.predict, psi[positions], around[0]),
             lambda positions, *prediction: visit((positions, ALL), *prediction)[None].to(like.dtype),
         )  # fmt: skip
 

@@ -185,7 +185,9 @@ class ExactContext(ExactConditional):
         n = len(psi)
         if n % 4:  # matrix products of 4, 8, 12 .. rows are faster than of a row less
             psi, around = (F.pad(t, (*[0] * (2 * t.dim() - 1), -n % 4)) for t in (psi, around))
-        v = torch.cat([psi.double(), self.context(around.flatten(1))], 1)
+        known = around.any()  # not where anchors are predicted
+        context = self.context(around.flatten(1).double()) if known else self.context.of_zeros(len(around))
+        v = torch.cat([psi.double(), context], 1)
         for layer in self.layers[:-1]:
             v = relu(layer(v))
         v = self.layers[-1](v)

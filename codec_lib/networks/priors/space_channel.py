@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codec_lib.coding import order
-from codec_lib.coding.integer_networks import Affine, relu
+from codec_lib.coding.integer_networks import Affine, in_pieces, relu
 from codec_lib.coding.order import CHECKERBOARD
 from codec_lib.networks.klt import pass_on
 from codec_lib.networks.layers import MaskedConv2d, per_channel
@@ -191,7 +191,9 @@ class ExactSlice:
 
     def predict(self, psi: Tensor, earlier: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, on the grid, and table of each symbol at n positions; earlier (n, 9, before), around (n, taps, ..)."""
-        seen = [psi.double(), self.anchors(_with_size(around.double(), 2).flatten(1))]
+        known = around.any()  # not where anchors are predicted
+        own = self.anchors(_with_size(around.double(), 2).flatten(1)) if known else self.anchors.of_zeros(len(around))
+        seen = [psi.double(), own]
         if self.earlier is not None:
             seen.append(self.earlier(_with_size(earlier.double(), 2).flatten(1)))
         v = torch.cat(seen, 1)
@@ -226,8 +228,9 @@ class ExactSpaceChannel(ExactConditional):
             earlier = known[0, :, : part.channels.start]
             order.walk(
                 self.order, like[:, part.channels],
-                lambda at, around, part=part, earlier=earlier: part.predict(
-                    psi[at], earlier[order.places(at, w)[:, None] + near], around[0]
+                lambda at, around, part=part, earlier=earlier: in_pieces(
+                    lambda psi, places, around: part.predict(psi, earlier[places[:, None] + near], around),
+                    psi[at], order.places(at, w), around[0],
                 ),
                 lambda at, *prediction, part=part: visit((at, part.channels), *prediction)[None].to(like.dtype),
                 known[:, :, part.channels],
