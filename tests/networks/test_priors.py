@@ -424,8 +424,8 @@ def test_what_h_a_sees_of_y():
     y = torch.cat([latent_, latent_[..., -1:]], 3)  # 5x7 -> 5x8
     y = torch.cat([y] + 3 * [y[:, :, -1:]], 2)  # -> 8x8
     for name, paper, compact in [
-        ("hyperprior", (y / 2).abs(), torch.log2(1 + y.abs() / 2)),
-        ("joint", y / 2, torch.cat([t := torch.log2(1 + y.abs() / 2), t * y.sign()], 1)),
+        ("hyperprior", t := torch.log2(1 + y.abs() / 2), t),
+        ("joint", y / 2, torch.cat([t, t * y.sign()], 1)),
         ("checkerboard", y / 2, torch.cat([t, t * y.sign()], 1)),
     ]:
         for size, expected in ((models.Preset("paper", 8, 12), paper), (models.preset("tiny", 0.025), compact)):
