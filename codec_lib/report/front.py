@@ -97,7 +97,7 @@ def _sets(rows: list[Row], dataset: str) -> list[str]:
         said.append(f"On the second set, {name}, the order of the models is {'the same' if same else 'another'}")
         if None not in (avif.get(dataset), avif.get(name)):
             said[-1] += (
-                f", and the hyperprior stands at {avif[name]:+.0f} instead of {avif[dataset]:+.0f} % against AVIF 4:4:4"
+                f", and the hyperprior stands at {avif[name]:+.1f} instead of {avif[dataset]:+.1f} % against AVIF 4:4:4"
             )
         said[-1] += "."
     return said

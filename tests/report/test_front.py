@@ -49,7 +49,7 @@ def test_the_second_set_agrees_or_not(folder, joint, order):
     tables.write_csv(folder / "05_sets_kodak.csv", rows)
     said = front.findings(folder, "kodak")
     assert f"On the second set, photographs, the order of the models is {order}, and" in said
-    assert "+31 instead of +8 % against AVIF" in said
+    assert "+31.0 instead of +8.0 % against AVIF" in said
 
 
 def test_a_file_that_is_not_exact_is_counted(folder):
