@@ -452,7 +452,7 @@ def test_write_picture_on_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatc
 
 
 def test_write_picture_whose_encoder_fails_leaves_nothing_behind(tmp_path, monkeypatch, photo):
-    def save(self, file, format):
+    def save(self, file, format, **options):
         file.write(b"\x89PNG")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
