@@ -71,16 +71,16 @@ def times(dataset: str, folder: str | Path = "") -> list[Row]:
     `weights` tells whether they are trained, or a stand-in (`timing.stand_in`) for want of such.
     """
     trained = _at_papers_sizes()
+    return _rows(TIMES, folder, "evaluation.timing", _digests(trained), dataset, lambda: _measured(trained, dataset))
 
-    def measure() -> list[Row]:
-        pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
-        return [
-            {"model": name, "weights": "trained" if name in trained else "stand-in"}
-            | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
-            for name in PRIORS
-        ]
 
-    return _rows(TIMES, folder, "evaluation.timing", _digests(trained), dataset, measure)
+def _measured(trained: dict[str, AnyCodec], dataset: str) -> list[Row]:
+    pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
+    return [
+        {"model": name, "weights": "trained" if name in trained else "stand-in"}
+        | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
+        for name in PRIORS
+    ]
 
 
 def _at_papers_sizes() -> dict[str, AnyCodec]:
@@ -123,7 +123,8 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """
     weights: dict[str, str] = {}
     if name == TIMES:
-        module, rows, weights = "evaluation.timing", times(dataset), _digests(_at_papers_sizes())
+        trained = _at_papers_sizes()
+        module, rows, weights = "evaluation.timing", _measured(trained, dataset), _digests(trained)
     elif name in curves():
         module, rows = "evaluation.classical", curve(curves()[name], dataset)
     else:

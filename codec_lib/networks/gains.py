@@ -22,7 +22,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from codec_lib.networks.layers import ResidualBlock
+from codec_lib.networks.layers import Learning, ResidualBlock
 from codec_lib.networks.models import Prediction, Rate
 from codec_lib.networks.priors.base import Prior
 from codec_lib.rates import RATE_POINTS, THOUSAND
@@ -62,6 +62,10 @@ class Gains(nn.Module):
         gain_z = 1.0 if self.gain_z is None else at(self.gain_z).exp2()
         shifts = ([between(table, quality) for table in tables] for tables in (self.shifts_a, self.shifts_s))
         return Rate(at(self.gain).exp2(), at(self.inverse).exp2(), at(self.spread), gain_z, *shifts)
+
+    def learning(self) -> dict[nn.Parameter, Learning]:
+        """Tables, no kernels, of which a crop sees two rows."""
+        return dict.fromkeys(self.parameters(), Learning(4.0, kernel=False))
 
     @torch.no_grad()
     def round_(self) -> None:

@@ -1,10 +1,24 @@
 """Layers that torch does not have."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.networks.quantization import lower_bound
+
+
+class Learning(NamedTuple):
+    """How a parameter learns: a module tells it in `learning() -> dict[nn.Parameter, Learning]` of those that differ.
+
+    `rate` multiplies the learning rate. `kernel`: with two or more axes, it is a matrix of input to output, whose
+    updates Muon makes orthogonal.
+    """
+
+    rate: float = 1.0
+    kernel: bool = True
+
 
 _PEDESTAL = 2.0**-36  # keeps the square root's slope finite at zero
 
@@ -35,6 +49,13 @@ class GDN(nn.Module):
         gamma = lower_bound(self.gamma, _PEDESTAL**0.5) ** 2 - _PEDESTAL
         norm = F.conv2d(x * x, gamma[:, :, None, None], beta)
         return x * torch.sqrt(norm) if self.inverse else x * torch.rsqrt(norm)
+
+    def learning(self) -> dict[nn.Parameter, Learning]:
+        """No kernels: most of gamma begins at zero, with a gradient far smaller than that of the diagonal.
+
+        Made orthogonal as a whole, an update leaves it there, and each channel would be normalised by itself alone.
+        """
+        return dict.fromkeys((self.beta, self.gamma), Learning(kernel=False))
 
 
 def per_channel(values: float | Tensor, dimensions: int = 3) -> float | Tensor:

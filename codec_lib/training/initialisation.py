@@ -8,7 +8,7 @@ from torch import Tensor
 from codec_lib.codecs.gained import of_transforms
 from codec_lib.networks.gains import Gained
 from codec_lib.networks.priors.base import Prior
-from codec_lib.rates import RATE_POINTS
+from codec_lib.rates import position_of
 
 
 @torch.no_grad()
@@ -55,19 +55,20 @@ def carry_over(model: Prior, source: Prior, lmbda: float, old_lmbda: float, x: T
 
 
 @torch.no_grad()
-def carry_over_every_rate(gained: Gained, source: Gained, x: Tensor) -> None:
-    """Start from a model for every rate: all of the same prior, else its transforms, gains and, if it can, its z.
+def carry_over_range(gained: Gained, source: Gained, x: Tensor, lmbdas: tuple[float, float]) -> None:
+    """Start from a model for a range of rates: all of the same prior, else its transforms, gains and, if it can, its z.
 
     Args:
         gained, source: of transforms of the same sizes.
         x: photographs (n, 3, H, W) in [0, 1].
+        lmbdas: lowest and highest; the prior begins with y as it is between them.
     """
     mine, theirs = gained.state_dict(), source.state_dict()
     alike = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
     shared = [n for n in theirs if alike or (n in mine and n.startswith(("model.g_a.", "model.g_s.", "gains.")))]
     gained.load_state_dict(mine | {n: theirs[n] for n in shared})
     if not alike:
-        middle = torch.full((len(x),), (len(RATE_POINTS) - 1) / 2, device=x.device)
+        middle = torch.full((len(x),), sum(map(position_of, lmbdas)) / 2, device=x.device)
         _begin(gained.model, source.model, 1.0, gained.analyse(x, gained.gains(middle)))
 
 

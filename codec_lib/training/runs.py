@@ -13,7 +13,7 @@ from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.autoencoders import Autoencoder
 from codec_lib.networks.gains import Gained
-from codec_lib.networks.layers import GDN
+from codec_lib.networks.layers import Learning
 from codec_lib.networks.priors.base import Prior
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import checkpoints
@@ -177,25 +177,19 @@ def _laid_out(value: Tensor | float, parameter: Tensor) -> Tensor | float:
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict]:
-    """Densities learn ten times as fast: their few parameters see every symbol. Gains, no kernels, four times.
-
-    GDN's are no kernels either. Most of gamma begins at zero, with a gradient far smaller than that of the diagonal:
-    made orthogonal as a whole, an update would leave it there, and each channel would be normalised by itself alone.
-    """
-    single = {parameter for m in model.modules() if isinstance(m, GDN) for parameter in m.parameters()}
-    relative: dict[nn.Parameter, float] = {}
+    """The parameters that learn, in groups that learn alike, as their modules tell (`layers.Learning`)."""
+    told: dict[nn.Parameter, Learning] = {}
     for module in model.modules():
-        if hasattr(module, "relative_rates"):
-            relative |= module.relative_rates()
-    groups: dict[tuple[float, bool], dict] = {(1.0, True): {"params": []}}
-    for name, parameter in model.named_parameters():
-        gains, density = name.startswith("gains."), name.removeprefix("model.").startswith("density")
-        factor = 4.0 if gains else 10.0 if density else relative.get(parameter, 1.0)
-        kernels = not gains and parameter not in single
-        group = groups.setdefault((factor, kernels), {"params": [], "kernels": kernels})
-        group |= {"lr": factor * lr, "peak": factor * lr}
-        group["params"] += [parameter] if parameter.requires_grad else []
-    return [group for group in groups.values() if group["params"]]
+        if hasattr(module, "learning"):
+            told |= module.learning()
+    groups: dict[Learning, list[nn.Parameter]] = {Learning(): []}
+    for parameter in model.parameters():
+        groups.setdefault(told.get(parameter, Learning()), []).extend([parameter] if parameter.requires_grad else [])
+    return [
+        {"params": parameters, "kernels": how.kernel, "lr": how.rate * lr, "peak": how.rate * lr}
+        for how, parameters in groups.items()
+        if parameters
+    ]
 
 
 def faster_dtype(device: torch.device) -> torch.dtype:

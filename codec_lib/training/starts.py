@@ -27,7 +27,7 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
         x = sample(run, crops, 256)
         model = run.model if settings.lmbdas is None else run.model.model
         if source is not None and source.quality is None:
-            initialisation.carry_over_every_rate(run.model, source.gained, x)
+            initialisation.carry_over_range(run.model, source.gained, x, settings.lmbdas)
         elif source is not None:
             initialisation.carry_over(model, source.network, settings.lmbda, source.lmbda, x)
         elif not settings.random_start:

@@ -52,7 +52,6 @@ class Conditional(Prior):
 
     def __init__(self, size: Preset):
         super().__init__(size)
-        self.published_form = size.style == "paper"  # else widths and inputs are those of the compact form
         self.density_z = UnivariateDensity(size.N)
         self.register_buffer("inv_scale", torch.ones(()))  # of y where h_a sees it; not learned
         # Inputs of the last layers lie far from zero: a row's errors in 8 bits add up to an offset of means and scales,

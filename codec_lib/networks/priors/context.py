@@ -24,6 +24,7 @@ class ContextPrior(Conditional):
     def __init__(self, size: Preset):
         super().__init__(size)
         N, M = size.N, size.M
+        self.published_form = size.style == "paper"  # else widths and inputs are those of the compact form
         if self.published_form:
             widths, P, hidden = (M, M * 3 // 2), 2 * M, (M * 10 // 3, M * 8 // 3)
             self.h_a = hyper_analysis(M, N)

@@ -156,7 +156,7 @@ class SpaceChannel(Conditional):
     @torch.no_grad()
     def continue_from(self, source: Prior, gain: float, y: Tensor) -> bool:
         """Begin with the scales of a compact hyperprior; the means begin at zero, and learn."""
-        if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
+        if type(source) is not ScaleHyperprior or source.size != self.size or self.size.style == "paper":
             return False
         mean, basis, shift = continue_side_information(self, source, gain, y)
         deviation = y.std((0, 2, 3)).clamp(min=QUIET)

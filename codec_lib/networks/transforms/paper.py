@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.networks.klt import principal_components
-from codec_lib.networks.layers import GDN, per_channel
+from codec_lib.networks.layers import GDN, Learning, per_channel
 from codec_lib.networks.models import Preset
 
 PRESETS = {"paper": lambda lmbda: Preset("paper", 192, 192 if lmbda < 0.02 else 320)}
@@ -78,9 +78,9 @@ class Analysis(nn.Sequential):
         self[-1].weight.mul_(per_channel(gain, 4))
         self[-1].bias.mul_(gain)
 
-    def relative_rates(self) -> dict[nn.Parameter, float]:
-        """Kernels whose learning rate is larger or smaller than that of others, as their weights are."""
-        return {self[-1].weight: SCALE}
+    def learning(self) -> dict[nn.Parameter, Learning]:
+        """A kernel learns as much faster than others as its weights are larger."""
+        return {self[-1].weight: Learning(SCALE)}
 
 
 class Synthesis(nn.Sequential):
@@ -99,9 +99,9 @@ class Synthesis(nn.Sequential):
         """Make of gain * y what was made of y; a number, or (M)."""
         self[0].weight.div_(per_channel(gain, 4))
 
-    def relative_rates(self) -> dict[nn.Parameter, float]:
+    def learning(self) -> dict[nn.Parameter, Learning]:
         """As of `Analysis`."""
-        return {self[0].weight: 1 / SCALE}
+        return {self[0].weight: Learning(1 / SCALE)}
 
 
 def _place(weight: Tensor, kernels: Tensor) -> None:
