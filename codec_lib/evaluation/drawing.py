@@ -1,6 +1,8 @@
 """Graphs of nodes and arrows, drawn: where they lie is data, and one routine draws any of them.
 
-Shape and shade tell the kinds of nodes apart, so that a figure can be read in grey.
+Shape and shade tell the kinds of nodes apart, so that a figure can be read in grey. Schemdraw, the library for this,
+places one element after the other, knows no rows and columns, and leaves no names in its output by which a test could
+read the data flow back.
 """
 
 from dataclasses import dataclass

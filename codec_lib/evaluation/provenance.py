@@ -1,4 +1,7 @@
-"""What a result was made from: code, weights, pictures, versions; kept as JSON beside it, compared before use."""
+"""What a result was made from: code, weights, pictures, versions; kept as JSON beside it, compared before use.
+
+Snakemake keeps such records too, but on one machine, in `.snakemake`; these go with the figures that are committed.
+"""
 
 import ast
 import hashlib
