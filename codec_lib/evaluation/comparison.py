@@ -93,6 +93,26 @@ def effort(cards: Mapping[str, Mapping]) -> list[Row]:
     return rows
 
 
+def at_papers_sizes(means: Sequence[Row], of_compact: Sequence[Row], cards: Mapping[str, Mapping]) -> list[Row]:
+    """Loss and hours of training of the papers' networks, and the losses of the compact ones and of the report.
+
+    Args:
+        means: a row for each model and quality, with `lmbda`, `bpp` and `psnr` [dB].
+        of_compact: of `losses`.
+        cards: model -> its card.
+    """
+    beside = {row["lmbda"]: row for row in of_compact}
+    hours = {row["model"]: row["minutes"] / 60 for row in effort(cards)}
+    rows = []
+    for row in means:
+        name, others = row["model"], beside.get(round(row["lmbda"], 9), {})
+        rows.append({c: row[c] for c in ("model", "quality", "bpp", "psnr")} | {
+            "loss": evaluation.loss(row), "compact": others.get(name), "the report": others.get(f"{name}, the report"),
+            "core-hours": hours[name],
+        })  # fmt: skip
+    return rows
+
+
 def different_analyses(codecs: Iterable[Codec]) -> int:
     """How many different g_a codecs have."""
     return len({tuple(v.numpy().tobytes() for v in codec.network.g_a.state_dict().values()) for codec in codecs})

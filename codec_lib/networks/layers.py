@@ -55,7 +55,7 @@ class GDN(nn.Module):
 
         Made orthogonal as a whole, an update leaves it there, and each channel would be normalised by itself alone.
         """
-        return dict.fromkeys((self.beta, self.gamma), Learning(kernel=False))
+        return dict.fromkeys((self.beta, self.gamma), Learning(3.0, kernel=False))
 
 
 def per_channel(values: float | Tensor, dimensions: int = 3) -> float | Tensor:
