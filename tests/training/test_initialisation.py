@@ -103,11 +103,16 @@ def test_the_papers_transforms_begin_near_a_klt(crops):
     assert 0.5 < (y.round() == 0).double().mean() < 0.99
     used = model.g_a[2].weight[:48, :12]
     assert used[:, :, 2:4, 2:4].abs().sum() == used.abs().sum() > 0, "only its own patch of 2x2"
+    h = crops
+    for layer in list(model.g_a)[:-1]:
+        h = layer(h)
+        deviation = h.std((0, 2, 3))
+        assert 0.1 < deviation.min() and deviation.max() < 3, "no channel is too quiet for GDN, and none too loud"
 
 
 @torch.no_grad()
 def test_the_papers_hyperprior_begins_ahead_of_the_factorized_prior(photographs):
-    """Its z, of amplitudes as they are, is worth more than its bits from the start."""
+    """Its z is worth more than its bits from the start."""
     bits = {}
     for name in ("factorized", "hyperprior"):
         torch.manual_seed(0)

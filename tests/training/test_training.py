@@ -319,8 +319,9 @@ def test_every_parameter_is_in_one_group(preset):
     assert {peaks[p] for p in model.density_y.parameters()} == {1e-2}
     assert peaks[next(model.g_a.parameters())] == 1e-3
     if preset == "paper":  # y counts quantiser steps, so kernels at both sides of it have other sizes than the rest
-        assert peaks[model.g_a[-1].weight] == pytest.approx(0.09)
-        assert peaks[model.g_s[0].weight] == pytest.approx(1e-3 / 90)
+        assert peaks[model.g_a[-1].weight] == pytest.approx(3e-3)
+        assert peaks[model.g_s[0].weight] == pytest.approx(2e-4)
+        assert {peaks[p] for p in [*model.g_a[1].parameters(), *model.g_s[1].parameters()]} == {3e-3}
 
 
 @pytest.mark.parametrize(("step", "decay"), [(1, 2 / 11), (8, 0.5), (10**6, 0.998)])
