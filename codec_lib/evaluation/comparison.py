@@ -94,7 +94,7 @@ def effort(cards: Mapping[str, Mapping]) -> list[Row]:
 
 
 def at_papers_sizes(means: Sequence[Row], of_compact: Sequence[Row], cards: Mapping[str, Mapping]) -> list[Row]:
-    """Loss and hours of training of the papers' networks, and the losses of the compact ones and of the report.
+    """Loss and core-hours of training of the papers' networks, and the losses of the compact ones and of the report.
 
     Args:
         means: a row for each model and quality, with `lmbda`, `bpp` and `psnr` [dB].
@@ -102,7 +102,10 @@ def at_papers_sizes(means: Sequence[Row], of_compact: Sequence[Row], cards: Mapp
         cards: model -> its card.
     """
     beside = {row["lmbda"]: row for row in of_compact}
-    hours = {row["model"]: row["minutes"] / 60 for row in effort(cards)}
+    hours = {
+        name: sum(s["minutes"] * s.get("processes", 1) for s in (*card.get("before", []), card)) / 60
+        for name, card in cards.items()
+    }
     rows = []
     for row in means:
         name, others = row["model"], beside.get(round(row["lmbda"], 9), {})

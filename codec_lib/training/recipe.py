@@ -153,7 +153,8 @@ def command(stage: Stage, stages: dict[str, Stage], root: Path) -> list[str]:
     """The command that makes a stage, or goes on with it, without the Python that runs it."""
     words = ["-m", "codec_lib", "train", *options(stage.settings)]
     if stage.processes > 1:
-        words = ["-m", "torch.distributed.run", f"--nproc_per_node={stage.processes}", *words]
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={stage.processes}"]
+        words = [*launcher, "-m", "--", *words[1:]]  # after "--", or it takes --start for an option of its own
     for option, origin in stage.origins.items():
         words += [f"--{option}", str(stages[origin].weights(root))]
     resume = ["--resume"] if (stage.folder(root) / CHECKPOINT).is_file() else []

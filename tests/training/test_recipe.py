@@ -248,7 +248,7 @@ def test_several_processes_and_a_graphics_card(tmp_path):
     stage = recipe.stage_of(old_stage(device="NVIDIA H100", processes=4))
     assert stage.threads is None
     words = recipe.command(stage, {}, tmp_path)
-    assert words[:5] == ["-m", "torch.distributed.run", "--nproc_per_node=4", "-m", "codec_lib"]
+    assert words[:6] == ["-m", "torch.distributed.run", "--nproc_per_node=4", "-m", "--", "codec_lib"]
 
 
 def test_each_run_comes_once_and_after_those_it_begins_from():
