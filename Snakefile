@@ -22,7 +22,8 @@ PRIORS = [measurements.stem(name, "compact", quality) for name in registry.PRIOR
 TORCHAC = [measurements.stem(name, "compact", 0, "torchac") for name, entry in registry.PRIORS.items() if not entry.load().order.many]
 READS = {
     "00_autoencoders": [*AUTOENCODERS, *(name for name in PRIORS if name.startswith("factorized")), "jpeg"],
-    "05_evaluation": [*PRIORS, *PAPERS, *TORCHAC, *measurements.curves(), measurements.TIMES],
+    "03_hyperprior": [*PAPERS, *(name.replace("-paper-", "-compact-") for name in PAPERS)],
+    "05_evaluation": [*PRIORS, *TORCHAC, *measurements.curves(), measurements.TIMES],
 }
 AFTER = {"05_evaluation": ["build/report/00_autoencoders.ipynb"]}  # it compares the tables of notebook 00, too
 TIMED = ["04_autoregressive", "06_beyond_the_reports"]
@@ -36,7 +37,7 @@ def manifest(*names):
 def measured(stem):
     """What a notebook reads: of the second set the shared transforms at the report's rates, by the default coder, but no times."""
     left_out = ("-q0", "-q5", ".torchac", measurements.TIMES)
-    both = [name for name in READS.get(stem, []) if not name.endswith(left_out) and name not in PAPERS]
+    both = [name for name in READS.get(stem, []) if not name.endswith(left_out)]
     second = both if SECOND and stem in BOTH else []
     of = {Path(DATASET).name: READS.get(stem, []), SECOND: second}
     return [f"build/measured/{dataset}/{name}.csv" for dataset, names in of.items() for name in names]

@@ -40,6 +40,16 @@ def losses(figures: Path) -> str:
     return tables.to_text(rows, digits={"loss at lmbda": 4})
 
 
+def papers(figures: Path) -> str:
+    """The papers' own networks: loss and training, beside the shared transforms' and the report's."""
+    names = {"model": "papers' layers", "quality": "quality", "bpp": "bpp", "psnr": "PSNR [dB]", "loss": "loss"}
+    names |= {"compact": "shared transforms", "the report": "the report", "core-hours": "core-hours"}
+    rows = [
+        {shown: row[name] for name, shown in names.items()} for row in tables.read_csv(figures / "03_papers_kodak.csv")
+    ]
+    return tables.to_text(rows, digits={"quality": 0, "PSNR [dB]": 2, "core-hours": 1})
+
+
 def bd_rates(figures: Path) -> str:
     """The models against other codecs."""
     matrix = {row["against"]: row for row in tables.read_csv(figures / "05_bd_rate_kodak.csv")}
@@ -66,6 +76,7 @@ def autoencoders(figures: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "| quality | lmbda |": results,
     "| loss at lmbda |": losses,
+    "| papers' layers |": papers,
     "| BD-rate [%] |": bd_rates,
     "| model | B |": autoencoders,
 }

@@ -26,6 +26,7 @@ from codec_lib.codecs.freezing import freeze
 from codec_lib.coding.container import pack, unpack
 from codec_lib.coding.integer_tables import Tables
 from codec_lib.errors import BadData, Unsupported, WrongModel
+from codec_lib.evaluation import complexity
 from codec_lib.networks import models
 from codec_lib.networks.densities import gaussian_tables
 from codec_lib.training import initialisation, publishing
@@ -115,7 +116,8 @@ def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
         assert path == weight_files.path_of(frozen.model, frozen.preset, frozen.quality)
         assert (card["name"], card["model"], card["preset"]) == (path.stem, frozen.model, frozen.preset)
         if frozen.quality is None:
-            assert tuple(card["lmbdas"]) == (rates.RATE_POINTS[0], rates.RATE_POINTS[-1])
+            low, high = (1, 2) if frozen.preset == "paper" else (0, -1)
+            assert tuple(card["lmbdas"]) == (rates.RATE_POINTS[low], rates.RATE_POINTS[high])
         else:
             assert card["bits"] == frozen.quality
         assert card["digest"] == frozen.digest.hex()
@@ -126,6 +128,20 @@ def test_all_priors_have_the_same_transforms():
     first, *others = (weight_files.transforms_in(frozen.tensors) for frozen in ours)
     assert all(weight_files.same_tensors(first, other) for other in others)
     assert sum(path.stat().st_size for path in weight_files.WEIGHTS.glob("*-compact.safetensors")) < 40 * 2**20
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("factorized", 2_997_571), ("hyperprior", 5_075_459)])
+def test_the_papers_networks_code_exactly_at_their_two_rates(model, parameters, photo):
+    whole = weight_files.read(weight_files.path_of(model, "paper", None))
+    assert weight_files.available(model, preset="paper") == [1, 2]
+    for quality in (1, 1.5, 2):
+        codec = whole.at(quality)
+        assert complexity.parameters(codec.network) == parameters
+        pixels, bits = codec.estimate(photo)
+        for coder in codec.coders:
+            data = codec.encode(photo, coder)
+            assert np.array_equal(codec.decode(data), pixels)
+            assert 8 * len(data) < 1.005 * bits + 8 * 48
 
 
 def test_rate_and_quality_rise_with_each_quarter(photo):
