@@ -19,15 +19,15 @@ from codec_lib.weights import weight_files
 NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
 
 WEIGHTS = {
-    "00_autoencoders": ("ae-*", "factorized-*"),
+    "00_autoencoders": ("ae-*", "factorized-compact"),
     "02_factorized_prior": ("factorized-*",),
     "03_hyperprior": ("[fh]*",),
-    "04_autoregressive": ("[fhjc]*",),
-    "05_evaluation": ("*",),
-    "06_beyond_the_reports": ("[hjcs]*",),
-    "07_explorer": ("[fhjcs]*",),
+    "04_autoregressive": ("[fhjc]*-compact",),
+    "05_evaluation": ("*-compact*",),
+    "06_beyond_the_reports": ("[hjcs]*-compact",),
+    "07_explorer": ("[fhjcs]*-compact",),
 }
-"""Notebook -> the weight files that it loads by name, as patterns."""
+"""Notebook -> the weight files that it loads by name, as patterns; measured times have a record of their own."""
 
 VECTOR = (
     "--InlineBackend.figure_formats=svg",
