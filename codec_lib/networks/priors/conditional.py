@@ -121,17 +121,12 @@ class Conditional(Prior):
         return self.describe(y)
 
     def describe(self, y: Tensor) -> Tensor:
-        """The part of y that the prior is to know: amplitudes on a logarithmic scale, as h_s gives scales.
+        """The part of y that the prior is to know, amplitudes first: on a logarithmic scale, as h_s gives scales.
 
         The paper's h_a sees |y| itself and must learn the logarithm. That takes longer than any training here: after an
         hour of one core from |y|, the loss of its networks was a sixth above that after ten more minutes from this.
         """
         return torch.log2(1 + y.abs())
-
-    @property
-    def sees_amplitudes(self) -> bool:
-        """Whether `describe` begins with the size of each channel, without its sign."""
-        return True
 
     def side_information(self, z_hat: Tensor, y: Tensor) -> Tensor:
         """psi (B, P, h, w), for the positions that y has: h and w need not be multiples of 4."""
@@ -182,11 +177,10 @@ class Conditional(Prior):
 
     @torch.no_grad()
     def start(self, y: Tensor) -> None:
-        """Begin with a side information that says something; at random where h_a cannot see amplitudes."""
+        """Begin with a side information that says something."""
         self.inv_scale.fill_(1.0)
-        if self.sees_amplitudes:
-            self._start_hyper_transforms(y)
-            fit_density(self.density_z, self.side_latent(y))
+        self._start_hyper_transforms(y)
+        fit_density(self.density_z, self.side_latent(y))
 
     def _start_hyper_transforms(self, y: Tensor) -> None:
         """Make z the principal components of local (log-)amplitudes, and psi the scales that follow from them.

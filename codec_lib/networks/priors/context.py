@@ -40,10 +40,6 @@ class ContextPrior(Conditional):
         self.stored_as = self.stored_as | {"entropy_parameters": torch.float16}
 
     @property
-    def sees_amplitudes(self) -> bool:
-        return not self.published_form
-
-    @property
     def readout(self) -> nn.Conv2d:
         return self.entropy_parameters[-1]
 
@@ -53,11 +49,9 @@ class ContextPrior(Conditional):
         return [layer for layer in self.entropy_parameters[:-1] if isinstance(layer, nn.Conv2d)]
 
     def describe(self, y: Tensor) -> Tensor:
-        """The signs are wanted too, for the means."""
-        if self.published_form:
-            return y
-        amplitude = torch.log2(1 + y.abs())
-        return torch.cat([amplitude, amplitude * y.sign()], 1)
+        """The signs are wanted too, for the means; the published h_a, with M inputs, has no room for both."""
+        amplitude = super().describe(y)
+        return amplitude if self.published_form else torch.cat([amplitude, amplitude * y.sign()], 1)
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([psi, self.context.at(around)], 2).transpose(1, 2)[..., None]  # (B, 2 P, n, 1)
