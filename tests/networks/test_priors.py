@@ -425,8 +425,8 @@ def test_what_h_a_sees_of_y():
     y = torch.cat([y] + 3 * [y[:, :, -1:]], 2)  # -> 8x8
     for name, paper, compact in [
         ("hyperprior", t := torch.log2(1 + y.abs() / 2), t),
-        ("joint", y / 2, torch.cat([t, t * y.sign()], 1)),
-        ("checkerboard", y / 2, torch.cat([t, t * y.sign()], 1)),
+        ("joint", t, torch.cat([t, t * y.sign()], 1)),
+        ("checkerboard", t, torch.cat([t, t * y.sign()], 1)),
     ]:
         for size, expected in ((models.Preset("paper", 8, 12), paper), (models.preset("tiny", 0.025), compact)):
             model = registry.PRIORS[name].load()(size)
