@@ -1,8 +1,8 @@
-"""Write `data/starts.csv`: validation losses of runs of `train` that differ in their start alone.
+"""Write runs of `train` to `data/starts.csv`: the validation losses from each start, for lesson 03.
 
     python tests/update_starts.py SECONDS NAME=RUN...
 
-Each RUN is the folder of a run. SECONDS is what a step takes one core that has nothing else to do; steps times that are
+Each RUN is the folder of a run; runs of other names stay in the table. SECONDS is what a step takes one core that has nothing else to do; steps times that are
 core-hours, whatever else the machine did.
 """
 
@@ -26,5 +26,8 @@ def rows(start: str, folder: Path, seconds: float) -> list[tables.Row]:
 
 if __name__ == "__main__":
     seconds, *runs = sys.argv[1:]
-    pairs = (run.split("=", 1) for run in runs)
-    tables.write_csv(STARTS, [row for name, folder in pairs for row in rows(name, Path(folder), float(seconds))])
+    new = dict(run.split("=", 1) for run in runs)
+    kept = tables.read_csv(STARTS)
+    told = {name: [row for row in kept if row["start"] == name] for name in dict.fromkeys(row["start"] for row in kept)}
+    told |= {name: rows(name, Path(folder), float(seconds)) for name, folder in new.items()}
+    tables.write_csv(STARTS, [row for lines in told.values() for row in lines])

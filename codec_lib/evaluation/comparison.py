@@ -58,13 +58,16 @@ def of_report() -> Curves:
 
 
 def bd_rates(curves: Mapping[str, Sequence[Row]], columns: Iterable[str]) -> list[Row]:
-    """How many more bits [%] the codec of a column needs than that of a row at equal PSNR; None without overlap."""
+    """How many more bits [%] the codec of a column needs than that of a row at equal PSNR; None without overlap.
+
+    To a tenth of a percent, which another processor finds alike: its floats turn a few symbols.
+    """
     pairs = {n: np.array([[r["bpp"], r["psnr"]] for r in rows]) for n, rows in curves.items() if len(rows) > 1}
     shown = [column for column in columns if column in pairs]
     matrix = []
     for row, anchor in pairs.items():
         found = {c: 0.0 if c == row else float(metrics.bd_rate(anchor, pairs[c])) for c in shown}
-        matrix.append({"against": row} | {c: None if np.isnan(v) else v for c, v in found.items()})
+        matrix.append({"against": row} | {c: None if np.isnan(v) else round(v, 1) for c, v in found.items()})
     return matrix
 
 
