@@ -2,8 +2,8 @@
 
     python tests/update_starts.py SECONDS NAME=RUN...
 
-Each RUN is the folder of a run; runs of other names stay in the table. SECONDS is what a step takes one core that has nothing else to do; steps times that are
-core-hours, whatever else the machine did.
+Each RUN is the folder of a run; runs of other names stay in the table. SECONDS is what a step takes one core that has
+nothing else to do; steps times that are core-hours, whatever else the machine did.
 """
 
 import sys
