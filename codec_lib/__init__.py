@@ -1,5 +1,11 @@
 """Codecbook: learned image compression as real files that decode to the same symbols anywhere."""
 
+import os
+
+# Threads of torch that wait shall sleep. By default they spin, and where other programs compute too they take the time
+# that they wait for: beside one busy process, encoding took two to three times as long. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.2.0"
 __all__ = ["load"]
 

@@ -91,7 +91,7 @@ def _encode(writer: "_Writer", job: Job) -> Done:
     write(job.target, data)
     height, width = picture.pixels.shape[:2]
     line = f"{width}x{height}, {len(data):,} bytes, {8 * len(data) / (width * height):.3f} bpp"
-    return Done(line, picture.notes)
+    return Done(line, picture.notes + writer.notes(picture, data))
 
 
 class _Writer:
@@ -113,12 +113,22 @@ class _Writer:
     def __call__(self, picture: images.Picture) -> bytes:
         from codec_lib.weights import targets
 
-        args, pixels = self.args, picture.pixels
-        on = self.rates.on(pixels, chunks=_chunks(picture), **self.options)
-        if args.psnr is not None:
-            return targets.smallest_reaching(on, args.psnr)
-        size = args.size if args.bpp is None else int(args.bpp * pixels.shape[0] * pixels.shape[1] / 8)
+        on, size = self.rates.on(picture.pixels, chunks=_chunks(picture), **self.options), self._size(picture)
+        if self.args.psnr is not None:
+            return targets.smallest_reaching(on, self.args.psnr)
         return on.encode(self.quality) if size is None else targets.largest_within(on, size)
+
+    def notes(self, picture: images.Picture, data: bytes) -> list[str]:
+        """What to say of a file that is far smaller than it was allowed to be."""
+        from codec_lib.weights.targets import CLOSE
+
+        size = self._size(picture)
+        return [] if size is None or len(data) >= (1 - CLOSE) * size else [f"no quality comes nearer to {size:,} bytes"]
+
+    def _size(self, picture: images.Picture) -> int | None:
+        """The bytes allowed, if they are limited."""
+        height, width = picture.pixels.shape[:2]
+        return self.args.size if self.args.bpp is None else int(self.args.bpp * height * width / 8)
 
 
 def _chunks(picture: images.Picture) -> tuple[tuple[str, bytes], ...]:
