@@ -75,28 +75,28 @@ rule codec:
     input: weights_of, code("evaluation.evaluation"), lambda w: manifest(SETS[w.set])
     output: "build/measured/{set}/{weights}{coder,(.[a-z]+)?}.csv"
     params: dataset=lambda w: SETS[w.set]
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {params.dataset}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.weights}{wildcards.coder} --dataset {params.dataset:q}"
 
 
 rule classical:
     input: code("evaluation.classical"), lambda w: manifest(SETS[w.set])
     output: "build/measured/{set}/{name," + "|".join(measurements.curves()) + "}.csv"
     params: dataset=lambda w: SETS[w.set]
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {params.dataset}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {wildcards.name} --dataset {params.dataset:q}"
 
 
 rule times:
     input: code("evaluation.timing"), manifest(DATASET), sorted(map(str, Path("data/weights").glob("*-paper.safetensors")))
     output: f"build/measured/{Path(DATASET).name}/{measurements.TIMES}.csv"
     threads: workflow.cores
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {measurements.TIMES} --dataset {DATASET}"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.evaluation.measurements {measurements.TIMES} --dataset {DATASET:q}"
 
 
 rule notebook:
     input: for_notebook
     output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET} --second '{SECOND}' --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET:q} --second '{SECOND}' --measured build/measured"
 
 
 rule page:
@@ -108,4 +108,4 @@ rule page:
 rule index:
     input: expand("build/report/{stem}.html", stem=execution.stems()), code("report.pages")
     output: "build/report/index.html"
-    shell: "python -m codec_lib.report.pages index --dataset {DATASET}"
+    shell: "python -m codec_lib.report.pages index --dataset {DATASET:q}"

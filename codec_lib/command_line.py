@@ -22,7 +22,7 @@ def exit_status(command: Callable[[], object]) -> int:
         status = command()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone
-        _settle_stdout()
+        settle_stdout()
         return 0
     except KeyboardInterrupt as error:
         say(f"Interrupted. {error}".rstrip())
@@ -33,7 +33,7 @@ def exit_status(command: Callable[[], object]) -> int:
             raise
         say(sentence)
         if isinstance(error, OSError):
-            _settle_stdout()
+            settle_stdout()
         return 2
     return status or 0
 
@@ -59,7 +59,7 @@ def say(message: str) -> None:
     print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
-def _settle_stdout() -> None:
+def settle_stdout() -> None:
     """Drop what cannot be printed, or Python would complain of it once more at its end."""
     try:
         sys.stdout.flush()

@@ -64,7 +64,7 @@ def manifest(name: str) -> list[dict[str, str]]:
     """
     if name not in NAMES:
         raise BadData(f"There is no data set '{name}'; choose from {', '.join(NAMES)}, or name a folder.")
-    with open(manifest_path(name), newline="") as file:
+    with open(manifest_path(name), newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if name not in ("more", "photographs"):
         return rows

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -13,12 +13,13 @@ from codec_lib.errors import BadData
 def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it there in one step.
 
-    On any failure the temporary file is removed and what stood at `path` stays.
+    A file that is replaced hands on its permissions, and a link leads to the new one. On any failure the temporary file
+    is removed and what stood at `path` stays.
 
     Raises:
         BadData: the folder is absent or not writable, or the disk is full.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = None
     try:
         if not path.parent.is_dir():
@@ -29,14 +30,13 @@ def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) ->
             with open(path, "wb") as file:
                 write(file)
             return
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        with os.fdopen(handle, "wb") as file:
+        temporary = path.with_name(f".part-{secrets.token_hex(8)}")
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        if path.exists():
+            os.chmod(temporary, path.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except OSError as error:
         raise BadData(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -5,6 +5,7 @@ A picture is a uint8 array (H, W, 3), RGB; a tensor is float32 (1, 3, H, W) in [
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from codec_lib.files import replace_atomically
 if TYPE_CHECKING:
     from torch import Tensor  # which takes a second and a half: reading pictures must not wait for it
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".tga"}
 """Of the pictures that are looked for in a folder."""
 
 FORMATS = {
@@ -67,7 +68,8 @@ def read_picture(source: str | Path | BinaryIO, keep: bool = False) -> Picture:
                 limits.check_size(image.height, image.width)
                 return _read(image, keep)
     except Image.DecompressionBombError:
-        raise TooLarge(f"{name} has more than the {limits.max_pixels() / 10**6:.3g} megapixels allowed.") from None
+        most = min(limits.max_pixels(), 2 * Image.MAX_IMAGE_PIXELS)  # Pillow's own limit
+        raise TooLarge(f"{name} has more than the {most / 10**6:.3g} megapixels allowed.") from None
     except Image.UnidentifiedImageError:
         raise BadImage(f"{name} is not a picture that Pillow can read.") from None
     except OSError as error:
@@ -97,12 +99,19 @@ def to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
 
 def _read(image: Image.Image, keep: bool) -> Picture:
     notes = []
+    image.load()  # a picture that is damaged itself is refused here
     if getattr(image, "n_frames", 1) > 1:
         notes.append(f"only the first of {image.n_frames} frames is used")
-    if image.getexif().get(0x0112, 1) in range(2, 9):
-        image = ImageOps.exif_transpose(image)
-        notes.append("rotated as its EXIF says")
     exif, icc = (image.info.get(name) or b"" for name in ("exif", "icc_profile"))
+    try:
+        Image.Exif().load(exif)
+        if image.getexif().get(0x0112, 1) in range(2, 9):
+            image = ImageOps.exif_transpose(image)
+            exif = image.info.get("exif", b"")
+            notes.append("rotated as its EXIF says")
+    except Exception:  # Pillow's parser raises whatever it trips over
+        exif = b""
+        notes.append("its EXIF is damaged and left out")
     if image.mode.startswith(("I", "F")):
         image, scaled = _to_8_bits(image)
         notes += scaled
@@ -166,11 +175,28 @@ def check_suffix(path: str | Path) -> str:
 def save(file: BinaryIO, pixels: np.ndarray, suffix: str = ".png", exif: bytes = b"", icc: bytes = b"") -> None:
     """(H, W, 3) uint8 into an open file; raises as `write_picture` does."""
     name, options = FORMATS[suffix]
+    exif = _for_tiff(exif) if name == "TIFF" else exif
     metadata = {"exif": exif, "icc_profile": icc} if name != "PPM" else {}
     try:
         Image.fromarray(pixels).save(file, format=name, **options, **{k: v for k, v in metadata.items() if v})
     except ValueError as error:  # WebP has at most 16,383 pixels a side
         raise Unsupported(f"A picture of {pixels.shape[1]}x{pixels.shape[0]} is too large for {name}.") from error
+
+
+_DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+"""EXIF's texts: description, make, model, software, date, artist, copyright."""
+
+
+def _for_tiff(exif: bytes) -> bytes:
+    """What Pillow can put into a compressed TIFF: texts, but no directories, and no tags that tell how it is stored."""
+    found, kept = Image.Exif(), Image.Exif()
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # what is damaged is left out
+        warnings.simplefilter("ignore")
+        found.load(exif)
+        for tag in _DESCRIPTIVE:
+            if isinstance(text := found.get(tag), str):
+                kept[tag] = text
+    return kept.tobytes() if len(kept) else b""
 
 
 def as_array(image: Image.Image | np.ndarray) -> np.ndarray:

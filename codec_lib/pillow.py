@@ -1,15 +1,19 @@
 """`.cbk` files for Pillow: after `import codec_lib.pillow`, `Image.open("a.cbk")` and `image.save("a.cbk", quality=2)`.
 
 Opening reads the header alone: size and metadata are known without torch. The pixels are decoded when they are needed.
-`save` takes `quality`, `model`, `coder` and `effort` as `codec_lib.load` and `Codec.encode` do, and `exif` and
-`icc_profile` to be carried; a profile that is not given is followed, and its colours become sRGB.
+`save` takes `quality`, `model`, `preset`, `coder` and `effort` as `codec_lib.load` and `Codec.encode` do, and `exif`
+and `icc_profile` to be carried; a profile that is not given is followed, and its colours become sRGB. Pillow empties a
+file before it asks for the new content: where an option is refused, what was there is lost. `Codec.encode` writes none.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 from PIL import Image, ImageFile
 
 from codec_lib import images, registry
 from codec_lib.coding import container
-from codec_lib.errors import CodecError
+from codec_lib.errors import CodecError, Truncated
 
 FORMAT = "CBK"
 
@@ -24,6 +28,8 @@ class CbkImageFile(ImageFile.ImageFile):
         try:
             header, lengths = container.read_header(self.fp)
             chunks = {name: self.fp.read(n) for name, n in lengths.chunks}
+            if any(len(chunks[name]) < n for name, n in lengths.chunks):
+                raise Truncated("The .cbk file is cut off inside its metadata.")
         except CodecError as error:
             raise SyntaxError(str(error)) from error
         self._mode, self._size = "RGB", (header.width, header.height)
@@ -35,6 +41,14 @@ class CbkImageFile(ImageFile.ImageFile):
         self.tile = []
         self._decoded = False
 
+    def verify(self) -> None:
+        """Check header and checksum; nothing is decoded.
+
+        Raises:
+            OSError: the file is damaged, with the reason.
+        """
+        self._read(lambda data, file: None)
+
     def load(self):
         """The pixels.
 
@@ -44,18 +58,25 @@ class CbkImageFile(ImageFile.ImageFile):
         if not self._decoded:
             from codec_lib.weights import weight_files
 
-            self.fp.seek(0)
-            try:
-                data = container.read(self.fp)
-                pixels = weight_files.load_for(container.unpack(data)).decode(data)
-            except CodecError as error:
-                raise OSError(str(error)) from error
+            pixels = self._read(lambda data, file: weight_files.load_for(file).decode(data))
             self.im = Image.fromarray(pixels).im
             self._decoded = True
-            if self._exclusive_fp:
-                self.fp.close()
-            self.fp = None
         return super().load()
+
+    def _read(self, what: Callable[[bytes, container.Container], np.ndarray | None]) -> np.ndarray | None:
+        """`what(data, file)` of the whole file, which is then closed."""
+        if self.fp is None:
+            raise ValueError("Operation on closed image")
+        self.fp.seek(0)
+        try:
+            data = container.read(self.fp)
+            result = what(data, container.unpack(data))
+        except CodecError as error:
+            raise OSError(str(error)) from error
+        if self._exclusive_fp:
+            self.fp.close()
+        self.fp = None
+        return result
 
 
 def _accept(prefix: bytes) -> bool:
@@ -68,7 +89,12 @@ def _save(image: Image.Image, file, filename) -> None:
     given = {k: v for k, v in image.encoderinfo.items() if v is not None}
     exif, icc = (given.pop(name, b"") for name in ("exif", "icc_profile"))
     exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
-    rates = Rates(given.pop("model", registry.DEFAULT_MODEL))
+    if exif and image.getexif().get(0x0112, 1) in range(2, 9):  # `as_array` turns the picture, which is then upright
+        turned = Image.Exif()
+        turned.load(exif)
+        turned.pop(0x0112, None)
+        exif = turned.tobytes()
+    rates = Rates(given.pop("model", registry.DEFAULT_MODEL), given.pop("preset", None))
     quality = given.pop("quality", None)
     point = rates.chosen(None if quality is None else round(1000 * quality))
     options = {name: given[name] for name in ("coder", "effort") if name in given}

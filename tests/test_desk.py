@@ -2,8 +2,13 @@
 
 import io
 import math
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +179,71 @@ def test_psnrs_are_met_closely():
         assert len(on.encoded) <= 14
     with pytest.raises(Unsupported, match="No quality reaches 40 dB"):
         targets.smallest_reaching(Smooth(), 40)
+
+
+def test_presets_and_qualities_as_they_are_asked_for(place, weights, ae_weights):
+    """A search goes by the rates of its own preset; a whole quality may be a float; a table is that of one file."""
+    folder = place / "two"
+    folder.mkdir()
+    for preset, quality in (("compact", 1), ("tiny", 3)):
+        shutil.copy(weights / "factorized-tiny-q3.safetensors", folder / f"factorized-{preset}-q{quality}.safetensors")
+    assert list(targets.Rates("factorized", "tiny", folder).qualities) == [3000]
+    assert weight_files.load("factorized", 3.0, folder=weights).quality == 3
+
+
+def test_a_table_of_its_own_is_that_of_one_file(run, place, ae_weights):
+    state = ["--model", "ae-strided", "--lossless", "huffman", "--state", place / "t.json", "--weights", ae_weights]
+    assert_refused(run("encode", place / "in" / "a.png", *state, "--size", 3000), "many tables")
+
+
+def test_exif_that_a_tiff_cannot_hold_is_left_out(run, place, options, weights, photo):
+    """Directories and tags that tell how a file is stored, as cameras write them; and EXIF that is none."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0103], exif[0x0132] = "a face", 7, "2026:11:30 12:00:00"
+    exif.get_ifd(0x8769)[0x9003] = "2026:11:30 12:00:00"
+    exif.get_ifd(0x8825)[1] = "N"
+    for name, given in (("x.jpg", exif), ("y.jpg", b"Exif\0\0none at all")):
+        Image.fromarray(photo).save(place / name, exif=given)
+        assert run("encode", place / name, *options, "--metadata", "keep")[0] == 0
+        tiff = place / name.replace("jpg", "tif")
+        assert run("decode", place / name.replace("jpg", "cbk"), tiff, "--weights", weights)[::2] == (0, "")
+        with Image.open(tiff) as image:
+            assert image.getexif().get(0x010E) == (None if name == "y.jpg" else "a face")
+            image.load()
+
+
+def test_damaged_exif_does_not_cost_the_picture(run, place, options, photo):
+    Image.fromarray(photo).save(place / "x.png", exif=b"Exif\0\0none at all")
+    status, _, said = run("encode", place / "x.png", *options)
+    assert (status, "EXIF is damaged and left out" in said) == (0, True)
+
+
+def test_a_small_picture_among_others_does_not_stop_them(run, place, options):
+    Image.new("RGB", (1, 1)).save(place / "dot.png")
+    status, out, said = run("encode", place / "dot.png", place / "in" / "a.png", *options, "--out", place, "--bpp", 2)
+    assert (status, out.count("a.cbk")) == (1, 1)
+    assert "dot.png: No quality makes a file of 0 bytes or less" in said
+    assert_refused(run("encode", place / "in" / "a.png", *options[:2], "--quality", "inf"), "no quality")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_files_are_written_though_nobody_reads_of_it(place, options):
+    paths = [place / "in" / "a.png", place / "in" / "b.jpg"]
+    command = [sys.executable, "-m", "codec_lib", "encode", *paths, *options, "--out", place / "out"]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, stdout=full, cwd=ROOT).returncode == 0
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["a.cbk", "b.cbk"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signal")
+def test_many_files_are_interrupted_at_once(place):
+    """A search for two files would take minutes."""
+    paths = [place / "in" / "a.png", place / "in" / "b.jpg"]
+    for jobs in ("1", "2"):
+        command = [sys.executable, "-m", "codec_lib", "encode", *paths, "--effort", "9", "--jobs", jobs, "--out", place]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, "Interrupted." in said) == (130, True)
+    assert not list(place.glob("*.cbk"))

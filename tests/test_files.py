@@ -76,8 +76,9 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path):
     assert contents(tmp_path) == {"a.bin": b"new"}
 
 
-@pytest.mark.parametrize("existing", [None, b"old"])
-@pytest.mark.parametrize("broken", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize(
+    "broken, existing", [("fsync", None), ("fsync", b"old"), ("replace", None), ("replace", b"old"), ("chmod", b"old")]
+)
 def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch, broken, existing):
     path = tmp_path / "a.bin"
     if existing is not None:
@@ -208,3 +209,12 @@ def test_nothing_else_in_the_package_opens_a_file_to_write():
                 if (name in ("open", "fdopen") and writes) or name in ("write_text", "savefig", "to_csv", "save_file"):
                     found.add(path.name)
     assert found == {"files.py", "runner.py", "torchac_extension.py", "style.py"}
+
+
+def test_permissions_are_handed_on_and_links_are_followed(tmp_path):
+    path, link = tmp_path / "a", tmp_path / "link"
+    files.write_bytes(path, b"old")
+    path.chmod(0o600)
+    link.symlink_to("a")
+    files.write_bytes(link, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777, link.is_symlink()) == (b"new", 0o600, True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec_lib.errors import Unsupported
+from codec_lib.errors import TooLarge, Unsupported
 from codec_lib.registry import DEFAULT_MODEL
 from codec_lib.weights import weight_files
 
@@ -72,3 +72,28 @@ def test_damage_is_an_oserror_when_the_pixels_are_wanted(file):
 def test_what_cannot_be_saved(photo, tmp_path):
     with pytest.raises(Unsupported, match="quality 7"):
         Image.fromarray(photo).save(tmp_path / "a.cbk", quality=7)
+
+
+def test_a_picture_that_was_turned_is_not_turned_again(photo):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a face"
+    source, file = io.BytesIO(), io.BytesIO()
+    Image.fromarray(photo).save(source, "JPEG", exif=exif)
+    image = Image.open(source)
+    image.save(file, "CBK", model="factorized", exif=image.info["exif"])
+    with Image.open(file) as saved:
+        assert saved.size == photo.shape[:2]
+        assert (saved.getexif().get(0x0112), saved.getexif()[0x010E]) == (None, "a face")
+
+
+def test_verify_finds_damage_without_decoding(file):
+    data = bytearray(file.read_bytes())
+    Image.open(io.BytesIO(data)).verify()
+    for damaged in (data[: len(data) // 2], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]):
+        with pytest.raises(OSError, match=r"The \.cbk file is"):
+            Image.open(io.BytesIO(damaged)).verify()
+
+
+def test_metadata_that_no_reader_takes_is_not_written(photo):
+    with pytest.raises(TooLarge, match="metadata"):
+        Image.fromarray(photo).save(io.BytesIO(), "CBK", model="factorized", icc_profile=bytes(2**24 + 1))

@@ -29,6 +29,7 @@ Files of version 1 are read, not written. They have no chunks and a seal of the 
 import io
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -121,9 +122,14 @@ def overhead(streams: int) -> int:
 
 
 def pack(container: Container) -> bytes:
-    """The file's bytes, in version 2; the seal is taken as it is."""
+    """The file's bytes, in version 2; the seal is taken as it is.
+
+    Raises:
+        TooLarge: there is more metadata than a reader takes.
+    """
     if container.version != VERSION:
         raise ValueError(f"files of version {container.version} are not written any more")
+    _check_metadata(len(data) for _, data in container.chunks)
     body = _head(container) + _payload(container)
     return body + struct.pack("<I", zlib.crc32(body))
 
@@ -281,11 +287,15 @@ def _understand(fields: tuple, lengths: Lengths) -> Header:
     for name in names:
         if name[0].isupper():
             raise Unsupported(f"The .cbk file needs a reader that knows its chunk {name}; this version does not.")
-    if sum(n for _, n in lengths.chunks) > MAX_CHUNKS:
-        raise TooLarge(f"The .cbk file has more than the {MAX_CHUNKS // 2**20} MiB of metadata that are allowed.")
+    _check_metadata(n for _, n in lengths.chunks)
     models = {name: entry.number for name, entry in registry.models().items()}
     model, coder = _name(models, model, "model"), _name(CODER_IDS, coder, "coder")
     return Header(model, quality, coder, weights, height, width, seal=seal, version=version)
+
+
+def _check_metadata(sizes: Iterable[int]) -> None:
+    if sum(sizes) > MAX_CHUNKS:
+        raise TooLarge(f"The .cbk file has more than the {MAX_CHUNKS // 2**20} MiB of metadata that are allowed.")
 
 
 def _name(ids: dict[str, int], value: int, kind: str) -> str:

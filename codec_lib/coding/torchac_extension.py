@@ -4,11 +4,14 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from codec_lib.errors import Unsupported
+
+_LOCK = threading.Lock()  # what silences the compiler moves the descriptors of the whole process
 
 
 def load() -> ModuleType:
@@ -17,8 +20,11 @@ def load() -> ModuleType:
     Raises:
         Unsupported: that is not possible here.
     """
-    if "torchac" in sys.modules:
-        return sys.modules["torchac"]
+    with _LOCK:
+        return sys.modules["torchac"] if "torchac" in sys.modules else _compiled()
+
+
+def _compiled() -> ModuleType:
     with contextlib.suppress(ImportError):
         import ninja  # the package brings the program; torch looks for it on the PATH
 

@@ -51,7 +51,7 @@ def _suffix(target: Path) -> str:
 
 
 class _Codecs:
-    """The codecs of files, each loaded once."""
+    """The codecs of files, loaded when the next file needs another."""
 
     def __init__(self, folder: Path):
         self.folder, self.loaded, self.lock = folder, {}, threading.Lock()
@@ -62,7 +62,7 @@ class _Codecs:
         key = header.model, header.quality, header.weights
         with self.lock:
             if key not in self.loaded:
-                self.loaded[key] = weight_files.load_for(header, self.folder)
+                self.loaded = {key: weight_files.load_for(header, self.folder)}  # one is kept: there are thousands
             return self.loaded[key]
 
 

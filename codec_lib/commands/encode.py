@@ -29,7 +29,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
         "--quality", type=options.quality, metavar="Q",
-        help="1 (smallest file) to 4 (best picture), of a model for every rate 0 to 5 and anything between, as 2.4 "
+        help="0 (smallest file) to 5 (best picture) and anything between, as 2.4; 1 to 4 of a model for one rate "
         "(default: 2)",
     )  # fmt: skip
     rate.add_argument(
@@ -43,7 +43,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     rate.add_argument("--psnr", type=options.positive, metavar="P", help="the smallest file of at least so many dB")
     p.add_argument(
         "--metadata", choices=("strip", "keep"), default="strip",
-        help="strip EXIF and turn colours into sRGB, or keep EXIF, its place and date included, and the colour profile",
+        help="strip EXIF and turn colours into sRGB, or keep EXIF, its place and date included, and the colour profile "
+        "(a TIFF decoded from it has the texts of EXIF alone)",
     )  # fmt: skip
     p.add_argument(
         "--state", type=Path, metavar="FILE.json", help="write the table of --lossless huffman here, not into the file"
@@ -77,6 +78,8 @@ def _split(args: argparse.Namespace) -> tuple[list[str], str | None]:
 def _check_state(args: argparse.Namespace, jobs: list[Job]) -> None:
     if args.lossless != "huffman":
         raise Unsupported("Only the table of --lossless huffman can be kept in a file of its own by --state.")
+    if (args.size, args.bpp, args.psnr) != (None, None, None):
+        raise Unsupported("A search for a size or a PSNR makes many tables; name --bits beside --state.")
     if len(jobs) > 1:
         raise Unsupported("The table of --state is that of one file, and there are several.")
     if args.state.resolve() == jobs[0].target.resolve():

@@ -1,14 +1,15 @@
 """Which files a command reads and writes, and going over them: one, or many."""
 
+import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from codec_lib import files
-from codec_lib.command_line import refusal, say
+from codec_lib.command_line import refusal, say, settle_stdout
 from codec_lib.errors import BadData
 
 STANDARD = Path("-")
@@ -112,12 +113,13 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
         raise BadData(f"The output folder {path.parent} does not exist.")
     if path.is_dir():
         raise BadData(f"Cannot write {path}: it is a folder.")
-    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+    device = path.exists() and not path.is_file()
+    if path.parent.is_dir() and not os.access(path if device else path.parent, os.W_OK):
         raise BadData(f"Cannot write into the folder {path.parent}.")
     for source in inputs:
         if source.exists() and path.exists() and path.samefile(source):
             raise BadData(f"The output {path} is the input itself.")
-    if path.is_file() and not force:
+    if (path.is_file() or path.is_symlink()) and not force:
         raise BadData(f"{path} exists; --force replaces it.")
 
 
@@ -161,37 +163,47 @@ def over(jobs: list[Job], work: Callable[[Job], Done], at_once: int = 1) -> int:
                 raise
             return sentence
 
-    with (
-        ThreadPoolExecutor(at_once, initializer=_share_cores, initargs=(at_once,)) as pool,
-        tqdm(total=len(jobs), unit="file", disable=None) as bar,
-    ):
-        try:
-            for job, result in zip(jobs, pool.map(attempt, jobs), strict=True):
-                with tqdm.external_write_mode():
-                    if isinstance(result, str):
-                        failed += 1
-                        say(result if str(job.source) in result else f"{job.source}: {result}")
-                    else:
-                        _report(job, result)
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with tqdm(total=len(jobs), unit="file", disable=None) as bar:
+        for job, result in zip(jobs, _results(attempt, jobs, at_once), strict=True):
+            with tqdm.external_write_mode():
+                if isinstance(result, str):
+                    failed += 1
+                    say(result if str(job.source) in result else f"{job.source}: {result}")
+                else:
+                    _report(job, result)
+            bar.update()
     if failed:
         say(f"{failed} of {len(jobs)} files failed.")
     return 1 if failed else 0
 
 
-def _share_cores(at_once: int) -> None:
-    """Called in each thread: together they use as many cores as one would."""
-    if at_once > 1:
-        import torch
+def _results(work: Callable, jobs: list[Job], at_once: int) -> Iterator:
+    """What `work` makes of each job, in their order."""
+    if at_once == 1:
+        yield from map(work, jobs)
+        return
+    pool = ThreadPoolExecutor(at_once, initializer=_share_cores(at_once))
+    try:
+        yield from pool.map(work, jobs)
+    except KeyboardInterrupt:  # Python would wait for the threads, perhaps for minutes
+        say("Interrupted.")
+        os._exit(130)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+
+def _share_cores(at_once: int) -> Callable[[], None]:
+    """What each of so many threads calls first: together they use as many cores as one would."""
+    import torch
+
+    return functools.partial(torch.set_num_threads, max(1, torch.get_num_threads() // at_once))
 
 
 def _report(job: Job, done: Done) -> None:
     for note in done.notes:
         say(f"{'standard input' if job.source == STANDARD else job.source}: {note}.")
     if job.target != STANDARD:
-        print(f"{job.target}: {done.line}")
+        try:
+            print(" ".join(f"{job.target}: {done.line}".splitlines()), flush=True)
+        except OSError:  # nobody reads it any more; there may be more files to write
+            settle_stdout()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from codec_lib import tables
 from codec_lib.commands import options
+from codec_lib.errors import BadData
+from codec_lib.files import read_bytes
 from codec_lib.rates import position_of
 from codec_lib.registry import AUTOENCODERS, DEFAULT_MODEL, presets
 from codec_lib.registry import models as registered
@@ -21,7 +23,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def _card(path: Path) -> dict:
     """That of a weight file; empty if there is none."""
     card = path.with_suffix(".json")
-    return json.loads(card.read_bytes()) if card.is_file() else {}
+    try:
+        found = json.loads(read_bytes(card)) if card.is_file() else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadData(f"The card {card} is damaged.")
+    return found
 
 
 def _range(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Options that several commands have, and what is refused of them before torch is imported."""
 
 import argparse
+import math
 from pathlib import Path
 
 from codec_lib.errors import Unsupported
@@ -29,7 +30,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--effort", type=int, default=0, choices=range(10), metavar="E",
-        help="0 to 9: search for a better file of each picture, each time twice as long (default: 0)",
+        help="0 to 9: search for a better file of each picture, each time twice as long",
     )  # fmt: skip
     p.add_argument("--coder", choices=CODERS, help="entropy coder (default: constriction)")
     p.add_argument("--lossless", choices=LOSSLESS, help="lossless coder of an autoencoder (default: adaptive)")
@@ -54,6 +55,8 @@ def check_family(args: argparse.Namespace) -> None:
 
 def quality(text: str) -> int:
     """A quality as it is typed, 2.4, in thousandths."""
+    if not math.isfinite(float(text)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no quality")
     thousandths = round(1000 * float(text))
     if abs(1000 * float(text) - thousandths) > 1e-6:
         raise argparse.ArgumentTypeError(f"'{text}' has more than three decimals")
@@ -61,10 +64,11 @@ def quality(text: str) -> int:
 
 
 def file_size(text: str) -> int:
-    """A file's size as it is typed, 60000, 60k or 0.5M, in bytes."""
-    unit = {"k": 1000, "m": 1000**2}.get(text[-1:].lower(), 1)
-    number = float(text if unit == 1 else text[:-1]) * unit
-    if not 0 < number < 2**63:
+    """A file's size as it is typed, 60000, 60k, 60kB or 0.5M, in bytes."""
+    short = text.lower().removesuffix("b")
+    unit = {"k": 1000, "m": 1000**2}.get(short[-1:], 1)
+    number = float(short if unit == 1 else short[:-1]) * unit
+    if not 1 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"'{text}' is no size of a file")
     return int(number)
 

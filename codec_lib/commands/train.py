@@ -134,6 +134,8 @@ def _origins(args: argparse.Namespace, settings):
         origins[option] = weight_files.read(file)
         if origins[option].dimensions != make_model(settings).dimensions:
             raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
+        if option == "start" and origins[option].quality is None and settings.lmbdas is None:
+            raise Unsupported(f"{file} is for a range of rates, and so must be what begins from it: give --lmbdas.")
         if file.with_suffix(".json").is_file():
             cards.append(read_card_of(file))
     transforms = origins.get("transforms")

@@ -160,7 +160,7 @@ def scaled(scene: Scene, rank: int, factor: float) -> Shown:
     y_hat[:, m] *= factor
     picture = scene.synthesise(y_hat)
     share = 100 * scene.bits[m].sum() / scene.bits.sum()
-    caption = f"channel {m}, {share:.1f} % of the bits, times {factor:g}: {scene.quality_of(picture)}"
+    caption = f"rank {rank}, channel {m}, {share:.1f} % of the bits, times {factor:g}: {scene.quality_of(picture)}"
     return Shown(picture, caption)
 
 
@@ -227,8 +227,8 @@ def in_floats(codec: Codec) -> Codec:
     Raises:
         Unsupported: the model is no conditional one, and its decoder computes no prior.
     """
-    if "z" not in codec.tables:
-        raise Unsupported(f"The {codec.model} model has fixed tables; its decoder adds nothing before it reads.")
+    if "z" not in codec.tables or type(codec.network).predict is Conditional.predict:
+        raise Unsupported(f"The {codec.model} model does not predict whole positions of the latent, as this needs.")
     return replace(codec, prior=FloatPrior(codec.network))
 
 

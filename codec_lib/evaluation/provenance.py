@@ -7,7 +7,6 @@ import ast
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import subprocess
@@ -134,7 +133,9 @@ def processor() -> str:
 
 def threads() -> int:
     """How many threads a process of this environment computes with."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    import torch
+
+    return torch.get_num_threads()
 
 
 def path_of(result: Path) -> Path:

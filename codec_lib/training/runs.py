@@ -78,6 +78,8 @@ def make_model(settings: Settings) -> Prior | Gained | Autoencoder:
     if settings.model in AUTOENCODERS:
         if settings.bits is None:
             raise Unsupported(f"Say how many bits the quantiser of {settings.model} has: --bits 1, 2, 4 or 10.")
+        if settings.lmbdas is not None:
+            raise Unsupported(f"The rate of {settings.model} is that of its quantiser; leave --lmbdas out.")
         if settings.straight_through and AUTOENCODERS[settings.model].load().own_noise:
             raise Unsupported(f"The model {settings.model} has noise of its own; leave --straight-through out.")
         return autoencoders.make(settings.model, settings.preset, settings.bits, settings.straight_through)

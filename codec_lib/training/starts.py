@@ -24,7 +24,8 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
     if settings.model in AUTOENCODERS:
         _start_autoencoder(run, source)
     else:
-        x = sample(run, crops, 256)
+        x = sample(run, crops, 256).cpu()
+        run.model.cpu()  # starts are computed there, where the weights lie that they begin from
         model = run.model if settings.lmbdas is None else run.model.model
         if source is not None and source.quality is None:
             initialisation.carry_over_range(run.model, source.gained, x, settings.lmbdas)
@@ -36,6 +37,7 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
             run.transforms_from = _name(transforms)
             of = transforms.network if settings.lmbdas is None else transforms.gained
             initialisation.take_transforms(run.model, of)
+        run.model.to(run.device)
     run.average.load_state_dict(run.model.state_dict())
 
 

@@ -66,7 +66,7 @@ class Rates:
         """In thousandths, rising; of an autoencoder the bits of its quantiser times 1000."""
         if self._for_every_rate:
             return self._for_every_rate.qualities
-        return tuple(THOUSAND * point for point in weight_files.available(self.model, self.folder))
+        return tuple(THOUSAND * point for point in weight_files.available(self.model, self.folder, self.preset))
 
     def chosen(self, quality: int | None) -> int:
         """A quality that exists; without one 2, or the lowest that there are weights for.
@@ -127,7 +127,8 @@ def largest_within(on: AtAllRates, size: int) -> bytes:
         files[i] = on.encode(on.qualities[i])
         return math.log(len(files[i]))
 
-    found = _search(len(on.qualities), log_size, math.log((1 - CLOSE) * size), math.log(size))
+    low, high = (math.log(max(1, share * size)) for share in (1 - CLOSE, 1))  # 0 bytes are too few, too
+    found = _search(len(on.qualities), log_size, low, high)
     fitting = [i for i in found if len(files[i]) <= size]
     if not fitting:
         least = min(map(len, files.values()), default=0)

@@ -205,6 +205,7 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
         BadData: no weights for it, or they are damaged.
     """
     check_choice(model, quality)
+    quality = int(quality) if quality == int(quality) else quality  # as files are named
     if preset is not None:
         registry.entry(model).load_codec().check_preset(model, preset, quality)
     folder = Path(folder)

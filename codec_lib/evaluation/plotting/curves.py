@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from codec_lib import tables
 from codec_lib.evaluation.plotting.style import (
@@ -245,6 +246,9 @@ def gains_over_time(rows: Rows) -> Figure:
             seconds, values = _xy([row for row in rows if row["model"] == model], "seconds", column)
             axis.plot(seconds, values, label=model, **own_style(model, i))
         axis.set(xscale="log", xlabel="time a picture [s], all cores together", ylabel=f"{column} against effort 0")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     name_lines(axes[0, -1])
     return figure
 

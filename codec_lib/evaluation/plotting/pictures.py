@@ -36,7 +36,7 @@ def image_row(
     left, top, w, h = box
     times = max(1, 320 // max(w, h))
     figure, (whole, *axes), _ = _canvas([pictures[0].shape[:2], *[(times * h, times * w)] * len(pictures)])
-    _show_photograph(whole, pictures[0], "the frame is shown beside")
+    _show_photograph(whole, pictures[0], "the frame, enlarged beside")
     frame = Rectangle((left - 0.5, top - 0.5), w, h, fill=False, edgecolor="white", linewidth=1.2)
     frame.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
     whole.add_patch(frame)
@@ -160,12 +160,12 @@ def number_grids(
     unit = min(0.5, 12 / sum(widths))
     size = (unit * sum(widths) + 0.4 * len(arrays), unit * max(len(array) for array in arrays) + 0.6)
     figure, axes = plt.subplots(1, len(arrays), figsize=size, width_ratios=widths, squeeze=False)
-    limits = {"vmin": 0, "vmax": max(array.max() for array in arrays)} if label else {}
     for axis, title, array in zip(axes[0], grids, arrays, strict=True):
-        image = axis.imshow(array, **limits)
+        low, high = (0, max(other.max() for other in arrays)) if label else (array.min(), array.max())
+        image = axis.imshow(array, vmin=low, vmax=high)
         axis.set_title(title)
         for (y, x), value in np.ndenumerate(array) if numbers else ():
-            colour = "black" if 2 * value > array.min() + array.max() else "white"
+            colour = "black" if 2 * value > low + high else "white"
             axis.text(x, y, str(value), ha="center", va="center", color=colour, fontsize=9)
         for y, x in np.argwhere(framed[title]):
             frame = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=VERMILLION, linewidth=2)

@@ -123,7 +123,7 @@ def name_lines(axis: Axes) -> None:
     left, right, text = (1 + inches / width for inches in (0.2, 0.5, 0.6))
     places = _spread(to_axes.transform(ends)[:, 1], 0.165 / height)  # inches between two lines of text
     for line, end, place in zip(lines, ends, places, strict=True):
-        arrow = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
+        arrow = {"arrowstyle": "-", "color": "0.7", "linestyle": ":", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
         axis.annotate("", end, (left, place), textcoords="axes fraction", arrowprops=arrow, annotation_clip=False)
         swatch = Line2D([left, right], [place, place])
         swatch.update_from(line)
