@@ -181,8 +181,8 @@ def test_psnrs_are_met_closely():
         targets.smallest_reaching(Smooth(), 40)
 
 
-def test_presets_and_qualities_as_they_are_asked_for(place, weights, ae_weights):
-    """A search goes by the rates of its own preset; a whole quality may be a float; a table is that of one file."""
+def test_presets_and_qualities_as_they_are_asked_for(place, weights):
+    """A search goes by the rates of its own preset; a whole quality may be a float."""
     folder = place / "two"
     folder.mkdir()
     for preset, quality in (("compact", 1), ("tiny", 3)):
