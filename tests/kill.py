@@ -25,6 +25,7 @@ from PIL import Image
 
 from codec_lib import datasets, tables
 from codec_lib.places import ROOT
+from codec_lib.training.checkpoints import CHECKPOINT
 
 GOLDEN = Path(__file__).parent / "golden"
 MAIN = "import sys; from codec_lib.__main__ import main; sys.exit(main())"
@@ -90,6 +91,11 @@ class Place:
         return found == expected
 
 
+def ended(folder: Path) -> bool:
+    """Whether a training is complete: the card is what it writes last."""
+    return any(folder.glob("*-q*.json"))
+
+
 def card(folder: Path) -> dict:
     """What a finished training says of its weights: their SHA-256, and how many steps led to them."""
     (path,) = folder.glob("*-q*.json")
@@ -97,32 +103,38 @@ def card(folder: Path) -> dict:
     return {name: told[name] for name in ("digest", "steps")}
 
 
+def resume(folder: Path) -> list[str]:
+    """The option to go on with a training, where there is something to go on with."""
+    return ["--resume"] if (folder / CHECKPOINT).exists() else []
+
+
 def run(kills: int, seed: int) -> tuple[dict[str, int], list[str]]:
     """How many processes of each command were killed before they ended, and what went wrong."""
     rng, done, wrong = random.Random(seed), dict.fromkeys(("encode", "decode", "evaluate", "train"), 0), []
+    resumed = 0
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         for kill in range(kills):
             name = ("train", "encode", "train", "decode", "evaluate")[kill % 5]
             if name == "train":
                 out = place.folder / "out"
-                if out.exists() and any(out.glob("*.safetensors")):  # it had ended: once more from the start
+                if ended(out):  # once more from the start
                     shutil.rmtree(out)
-                more = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
-                done[name] += not place.kill(name, rng, "out", *more)
+                resumed += bool(resume(out))
+                done[name] += not place.kill(name, rng, "out", *resume(out))
             else:
                 done[name] += not place.kill(name, rng, "out")
                 if not place.whole(name):
                     wrong.append(f"seed {seed}, kill {kill}: {name} left half a file")
         out = place.folder / "out"
-        if not any(out.glob("*.safetensors")):
-            more = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
-            if place.start("train", "out", *more).wait():
+        if not ended(out):
+            resumed += bool(resume(out))
+            if place.start("train", "out", *resume(out)).wait():
                 wrong.append(f"seed {seed}: the training could not be resumed")
-        if card(out) != card(place.folder / "whole"):
+        if not ended(out) or card(out) != card(place.folder / "whole"):
             wrong.append(f"seed {seed}: the training that was killed came to other weights")
         kept = [path.name for path in place.folder.rglob(".part-*")]
-    print(f"{len(kept)} temporary files were left, none with a name that anything reads")
+    print(f"{len(kept)} temporary files were left, none with a name that anything reads; {resumed} trainings went on")
     return done, wrong
 
 
