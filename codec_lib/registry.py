@@ -66,17 +66,17 @@ PRIORS: dict[str, Entry] = {
 
 
 def _autoencoder(name: str, number: int, colour: str, marker: str, description: str) -> Entry:
-    where, codec = f"codec_lib.networks.autoencoders:{name}", "codec_lib.codecs.autoencoder_codec"
+    where, codec = f"codec_lib.networks.{name}", "codec_lib.codecs.autoencoder_codec"
     return Entry(where, number, description, colour, marker, description, codec)
 
 
 AUTOENCODERS: dict[str, Entry] = {
-    "ae-maxpool": _autoencoder("MaxPool", 16, "#E69F00", "v", "convolutions, halved by max-pooling"),
-    "ae-strided": _autoencoder("Strided", 17, "#56B4E9", "P", "strided convolutions"),
-    "ae-residual": _autoencoder("Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"),
-    "ae-vae": _autoencoder("Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
-    "ae-vector": _autoencoder("VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"),
-    "ae-resnet18": _autoencoder("ResNet18", 21, "#CC79A7", "*", "ResNet-18 and a mirrored decoder"),
+    "ae-maxpool": _autoencoder("autoencoders:MaxPool", 16, "#E69F00", "v", "convolutions, halved by max-pooling"),
+    "ae-strided": _autoencoder("autoencoders:Strided", 17, "#56B4E9", "P", "strided convolutions"),
+    "ae-residual": _autoencoder("autoencoders:Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"),
+    "ae-vae": _autoencoder("autoencoders:Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
+    "ae-vector": _autoencoder("autoencoders:VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"),
+    "ae-resnet18": _autoencoder("resnet18:ResNet18", 21, "#CC79A7", "*", "ResNet-18 and a mirrored decoder"),
 }
 
 TRANSFORMS: dict[str, tuple[str, tuple[str, ...]]] = {

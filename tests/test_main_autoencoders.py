@@ -15,7 +15,7 @@ from PIL import Image
 from codec_lib import datasets, files, images, tables
 from codec_lib.coding.container import Container, pack, unpack
 from codec_lib.commands.options import LOSSLESS
-from codec_lib.networks.autoencoders import ResNet18
+from codec_lib.networks.resnet18 import ResNet18
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import checkpoints
 from codec_lib.training.runs import Settings, make_model

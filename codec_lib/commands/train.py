@@ -85,9 +85,12 @@ def _add_start(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--random-start", action="store_true",
-        help="begin at random, not as a classical transform coder (ae-resnet18: not from pretrained weights)",
+        help="begin at random, not as a classical transform coder or, ae-resnet18, from pretrained weights",
     )  # fmt: skip
-    p.add_argument("--prior-only", action="store_true", help="train the prior alone; g_a and g_s stay as they are")
+    p.add_argument(
+        "--prior-only", action="store_true",
+        help="train the prior alone; g_a and g_s stay as they are (ae-resnet18: the two layers next to the quantiser)",
+    )  # fmt: skip
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
 
 

@@ -11,7 +11,7 @@ reports have it, or is rounded with the gradient passed straight through, which 
     ae-residual  ae-strided with residual blocks              (first report)
     ae-vae       ae-strided, variational, spatial latent      (what the first report's could have been)
     ae-vector    variational, a vector for each 128x128 block (what the first report's was)
-    ae-resnet18  ResNet-18 and a mirrored residual decoder    (second and third reports; positions 32x32)
+    ae-resnet18  ResNet-18 and a mirrored residual decoder    (second and third reports; positions 32x32), in `resnet18`
 """
 
 import math
@@ -29,9 +29,6 @@ from codec_lib.registry import AUTOENCODERS
 
 BITS = (1, 2, 4, 10)
 """B of the reports' quantisers."""
-
-PRETRAINED = "microsoft/resnet-18"
-"""Weights trained on ImageNet, of Hugging Face."""
 
 _NOISE = 12**-0.5  # standard deviation of a rounding error, in steps
 
@@ -129,6 +126,13 @@ class Autoencoder(nn.Module):
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
         raise NotImplementedError
+
+    def start(self, x: Tensor) -> None:
+        """Where training begins but from random weights, told by crops x (n, 3, H, W) in [0, 1]: nowhere else here."""
+
+    def start_from(self, source: "Autoencoder", x: Tensor) -> None:
+        """Begin with the weights of another of the same dimensions; x as in `start`."""
+        self.load_state_dict(source.state_dict())
 
     def forward(self, x: Tensor) -> Prediction:
         """x (B, 3, H, W) in [0, 1], H and W multiples of `downscale`.
@@ -290,76 +294,6 @@ class VariationalVector(Variational):
             nn.Sequential(down, nn.ReLU(), nn.Conv2d(a, 2 * size.C, 8, stride=8)),
             nn.Sequential(nn.ConvTranspose2d(size.C, a, 8, stride=8), nn.ReLU(), up),
         )
-
-
-class ResNet18(Autoencoder):
-    """ResNet-18 without its classifier, a 1x1 convolution to C channels; the decoder is its mirror.
-
-    The encoder's layers are those of Hugging Face transformers (He et al. 2016, table 1). The `paper`
-    preset has their widths and starts, where they can be fetched, from weights trained on ImageNet
-    (`fetch_pretrained`); the `compact` preset has half of them.
-    """
-
-    name = "ae-resnet18"
-    downscale = 32
-    margins = (7, 2)
-    first_contrast = 0.0  # amplitudes double from block to block
-    pretrained = PRETRAINED
-
-    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        first, *widths = size.widths
-        ups = [*reversed(widths), first]
-        blocks = [_Up(i, o) for i, o in zip([ups[0], *ups], [*ups, first // 2], strict=False)]
-        return _ResNetEncoder(first, widths, size.C), nn.Sequential(
-            nn.Conv2d(size.C, ups[0], 1), *blocks[1:], _conv(first // 2, 3)
-        )
-
-    def fetch_pretrained(self) -> str | None:
-        """Start the encoder from ImageNet's weights; if that cannot be, the reason in a sentence."""
-        return self.g_a.fetch_pretrained(self.pretrained)
-
-
-class _ResNetEncoder(nn.Module):
-    MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which the weights expect
-
-    def __init__(self, first: int, widths: list[int], C: int):
-        super().__init__()
-        from transformers import ResNetConfig, ResNetModel
-
-        sizes = {"embedding_size": first, "hidden_sizes": widths, "depths": [2, 2, 2, 2], "layer_type": "basic"}
-        self.resnet = ResNetModel(ResNetConfig(**sizes))
-        self.head = nn.Conv2d(widths[-1], C, 1)
-        for name, values in (("mean", self.MEAN), ("deviation", self.DEVIATION)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = (x + 1) / 2  # back to [0, 1]
-        return self.head(self.resnet((x - self.mean) / self.deviation).last_hidden_state)
-
-    def fetch_pretrained(self, source: str) -> str | None:
-        from transformers import ResNetModel
-
-        if self.resnet.config.hidden_sizes[-1] != 512:
-            return "there are no pretrained weights of this width"
-        try:
-            self.resnet.load_state_dict(ResNetModel.from_pretrained(source, use_safetensors=True).state_dict())
-        except OSError:
-            return f"the pretrained weights {source} cannot be fetched"
-        return None
-
-
-class _Up(nn.Module):
-    """The second report's decoder block: `double_conv(upsample(x)) + transposed_conv(x)`."""
-
-    def __init__(self, i: int, o: int):
-        super().__init__()
-        self.match = nn.ConvTranspose2d(i, o, 2, stride=2)
-        self.double_conv = nn.Sequential(
-            _conv(i, o), nn.BatchNorm2d(o), nn.ReLU(), _conv(o, o), nn.BatchNorm2d(o), nn.ReLU()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.double_conv(F.interpolate(x, scale_factor=2.0)) + self.match(x)
 
 
 def make(name: str, preset: str, B: int, straight_through: bool = False) -> Autoencoder:

@@ -6,7 +6,6 @@ from torch import nn
 
 from codec_lib import datasets, rates
 from codec_lib.errors import Unsupported
-from codec_lib.registry import AUTOENCODERS
 from codec_lib.training.runs import LENGTHS, Settings
 from codec_lib.weights.weight_files import Frozen
 
@@ -40,7 +39,7 @@ def check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
         raise Unsupported(f"The seed must be from 0 to {2**31 - 1}, not {settings.seed}.")
     if settings.crop % model.downscale:
         raise Unsupported(f"The crop must be a multiple of {model.downscale} pixels, not {settings.crop}.")
-    if settings.prior_only and settings.model in AUTOENCODERS:
+    if settings.prior_only and not hasattr(model, "of_transforms"):
         raise Unsupported(f"The model {settings.model} has no prior that could be trained alone.")
     if {"kodak", "photographs"} & set(datasets.named(settings.dataset)):
         raise Unsupported(f"The data set {settings.dataset} is for testing only; train on other pictures.")

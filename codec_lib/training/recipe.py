@@ -22,7 +22,7 @@ from pathlib import Path
 from codec_lib import registry
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, CodecError, Unsupported
-from codec_lib.networks.autoencoders import PRETRAINED
+from codec_lib.networks.resnet18 import PRETRAINED
 from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.publishing import corpus, read_card_of
 from codec_lib.training.runs import LENGTHS, Settings, options
@@ -74,8 +74,8 @@ def stage_of(run: dict) -> Stage:
         if "lmbdas" in told:
             told["lmbdas"] = tuple(told["lmbdas"])
         settings = Settings(**{"model": model, "preset": preset} | told, steps=run["steps"])
-        if registry.entry(model).load().pretrained and began["start"] is None:
-            settings = replace(settings, random_start=True)  # pretrained weights were not to be had
+        if "random_start" not in run and registry.entry(model).load().pretrained and began["start"] is None:
+            settings = replace(settings, random_start=True)  # before there was a classical start
         threads = re.match(r"CPU, (\d+) threads", run["device"])
         return Stage(
             name, run["digest"], settings,

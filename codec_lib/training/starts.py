@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from codec_lib import datasets
 from codec_lib.codecs.autoencoder_codec import AutoencoderCodec
 from codec_lib.errors import BadData
-from codec_lib.networks.autoencoders import PRETRAINED
+from codec_lib.networks.resnet18 import PRETRAINED
 from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import initialisation
 from codec_lib.training.runs import Run
@@ -22,7 +22,7 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
     if source is not None:
         run.started_from = _name(source)
     if settings.model in AUTOENCODERS:
-        _start_autoencoder(run, source)
+        _start_autoencoder(run, crops, source)
     else:
         x = sample(run, crops, 256).cpu()
         run.model.cpu()  # starts are computed there, where the weights lie that they begin from
@@ -41,14 +41,18 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
     run.average.load_state_dict(run.model.state_dict())
 
 
-def _start_autoencoder(run: Run, source: AutoencoderCodec | None) -> None:
+def _start_autoencoder(run: Run, crops: datasets.RandomCrops, source: AutoencoderCodec | None) -> None:
+    model = run.model.cpu()
     if source is not None:
-        run.model.load_state_dict(source.network.state_dict())
-    elif run.model.pretrained and not run.settings.random_start:
-        reason = run.model.fetch_pretrained()
-        run.started_from = run.model.pretrained if reason is None else None
+        model.start_from(source.network, sample(run, crops, 512).cpu())
+    elif not run.settings.random_start:
+        reason = model.fetch_pretrained() if model.pretrained else ""
+        run.started_from = model.pretrained if reason is None else None
         if reason and run.rank == 0:
-            tqdm.write(f"{run.settings.model} is trained from scratch: {reason}.", file=sys.stderr)
+            tqdm.write(f"{run.settings.model} begins as a classical transform coder: {reason}.", file=sys.stderr)
+        if reason is not None:
+            model.start(sample(run, crops, 512).cpu())
+    model.to(run.device)
 
 
 def sample(run: Run, crops: datasets.RandomCrops, count: int) -> Tensor:
