@@ -73,9 +73,13 @@ def _autoencoder(name: str, number: int, colour: str, marker: str, description: 
 AUTOENCODERS: dict[str, Entry] = {
     "ae-maxpool": _autoencoder("autoencoders:MaxPool", 16, "#E69F00", "v", "convolutions, halved by max-pooling"),
     "ae-strided": _autoencoder("autoencoders:Strided", 17, "#56B4E9", "P", "strided convolutions"),
-    "ae-residual": _autoencoder("autoencoders:Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"),
+    "ae-residual": _autoencoder(
+        "autoencoders:Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"
+    ),
     "ae-vae": _autoencoder("autoencoders:Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
-    "ae-vector": _autoencoder("autoencoders:VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"),
+    "ae-vector": _autoencoder(
+        "autoencoders:VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"
+    ),
     "ae-resnet18": _autoencoder("resnet18:ResNet18", 21, "#CC79A7", "*", "ResNet-18 and a mirrored decoder"),
 }
 
