@@ -2,9 +2,9 @@
 
     x --stem 1/4-- 4 stages --1/32, head-- f --round-- symbols -- f_hat --entry-- 5 doublings-- x_hat
 
-It starts near a classical transform coder, as the transforms of the priors do: each stage passes on as many coefficients
-of the KLT of its patches as it has channels, and the decoder's path of transposed convolutions undoes that exactly.
-Rectifiers are passed by adding to each coefficient more than it usually falls below zero.
+It starts near a classical transform coder, as the transforms of the priors do: each stage passes on as many
+coefficients of the KLT of its patches as it has channels, and the decoder's path of transposed convolutions undoes that
+exactly. Rectifiers are passed by adding to each coefficient more than it usually falls below zero.
 """
 
 from collections.abc import Iterable
