@@ -75,7 +75,8 @@ def test_kernels_are_stored_in_8_bits_the_rest_in_half_precision(files):
     for name, data in files.items():
         tensors = safetensors.torch.load(data)
         for key, tensor in tensors.items():
-            kind = torch.float16 if tensor.dim() < 2 else torch.int8
+            passes_on = name == "ae-resnet18" and re.search(r"\.head\.|layers\.0\.layer\.", key)
+            kind = torch.float16 if tensor.dim() < 2 or passes_on else torch.int8
             if key.endswith(".scale"):
                 kind = torch.float32
             elif key.endswith("num_batches_tracked"):
@@ -226,8 +227,7 @@ def test_other_bits_are_another_codec(files, ae_codecs, tmp_path):
     with pytest.raises(BadData, match="with 2 bits"):
         load("ae-strided", 4, folder=tmp_path)
 
-
-KERNEL, BIAS = "g_a.head.weight", "g_a.head.bias"
+KERNEL, BIAS = "g_s.0.weight", "g_a.head.bias"
 
 
 UNSOUND = {
@@ -238,7 +238,7 @@ UNSOUND = {
     "tables": (None, {"tables.y.widths": torch.ones(1, dtype=torch.int32)}),
     "a weight of another shape": (None, {BIAS: torch.zeros(7)}),
     "a weight that is not a number": (None, {BIAS: torch.full((12,), math.nan)}),
-    "an endless scale": (None, {f"{KERNEL}.scale": torch.full((12,), math.inf)}),
+    "an endless scale": (None, {f"{KERNEL}.scale": torch.full((8,), math.inf)}),
 }
 
 
