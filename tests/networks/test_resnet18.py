@@ -1,4 +1,4 @@
-"""The classical start of ae-resnet18: what its two halves do before anything is learned, and what training keeps of it."""
+"""The classical start of ae-resnet18: what both halves do before anything is learned, and what training keeps."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_channels_go_where_they_lower_the_error_most():
 
 @torch.no_grad()
 def test_another_quantiser_begins_at_networks_that_were_trained(crops):
-    """All but the layers next to the quantiser is taken as it is, and the picture that comes out is near the other's."""
+    """All but the layers next to the quantiser is taken as it is, and what comes out is near what the other gave."""
     source = started(crops)
     model = make("ae-resnet18", "tiny", 10)
     model.start_from(source, crops)

@@ -227,6 +227,7 @@ def test_other_bits_are_another_codec(files, ae_codecs, tmp_path):
     with pytest.raises(BadData, match="with 2 bits"):
         load("ae-strided", 4, folder=tmp_path)
 
+
 KERNEL, BIAS = "g_s.0.weight", "g_a.head.bias"
 
 
