@@ -65,23 +65,23 @@ PRIORS: dict[str, Entry] = {
 }  # fmt: skip
 
 
-def _autoencoder(name: str, number: int, colour: str, marker: str, description: str) -> Entry:
-    where, codec = f"codec_lib.networks.{name}", "codec_lib.codecs.autoencoder_codec"
-    return Entry(where, number, description, colour, marker, description, codec)
-
+_CODEC = "codec_lib.codecs.autoencoder_codec"
 
 AUTOENCODERS: dict[str, Entry] = {
-    "ae-maxpool": _autoencoder("autoencoders:MaxPool", 16, "#E69F00", "v", "convolutions, halved by max-pooling"),
-    "ae-strided": _autoencoder("autoencoders:Strided", 17, "#56B4E9", "P", "strided convolutions"),
-    "ae-residual": _autoencoder(
-        "autoencoders:Residual", 18, "#0072B2", "*", "strided convolutions with residual blocks"
-    ),
-    "ae-vae": _autoencoder("autoencoders:Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
-    "ae-vector": _autoencoder(
-        "autoencoders:VariationalVector", 20, "#009E73", "P", "variational, a vector for each 128x128 block"
-    ),
-    "ae-resnet18": _autoencoder("resnet18:ResNet18", 21, "#CC79A7", "*", "ResNet-18 and a mirrored decoder"),
-}
+    name: Entry(where, number, description, colour, marker, description, _CODEC)
+    for name, where, number, colour, marker, description in [
+        ("ae-maxpool", "codec_lib.networks.autoencoders:MaxPool", 16, "#E69F00", "v",
+         "convolutions, halved by max-pooling"),
+        ("ae-strided", "codec_lib.networks.autoencoders:Strided", 17, "#56B4E9", "P", "strided convolutions"),
+        ("ae-residual", "codec_lib.networks.autoencoders:Residual", 18, "#0072B2", "*",
+         "strided convolutions with residual blocks"),
+        ("ae-vae", "codec_lib.networks.autoencoders:Variational", 19, "#D55E00", "v", "variational, a spatial latent"),
+        ("ae-vector", "codec_lib.networks.autoencoders:VariationalVector", 20, "#009E73", "P",
+         "variational, a vector for each 128x128 block"),
+        ("ae-resnet18", "codec_lib.networks.resnet18:ResNet18", 21, "#CC79A7", "*",
+         "ResNet-18 and a mirrored decoder"),
+    ]
+}  # fmt: skip
 
 TRANSFORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "compact": ("codec_lib.networks.transforms.compact", ("compact", "tiny")),

@@ -1,11 +1,14 @@
 """A result carries what it was made from, and is refused once that has changed."""
 
+import inspect
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import is_a_sentence
 
+from codec_lib import registry
 from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
 from codec_lib.places import ROOT
@@ -19,6 +22,13 @@ def test_sources_are_all_that_a_module_imports():
     assert names("files") == {"errors", "files"}
     assert {"evaluation", "codec", "checkerboard", "compact", "metrics", "container"} <= names("evaluation.evaluation")
     assert not {"training", "plotting", "report", "pages", "runs"} & names("evaluation.evaluation")
+
+
+@pytest.mark.parametrize("name", registry.models())
+def test_a_measurement_tells_of_the_code_of_every_model(name):
+    """The registry names classes in strings; one put together from parts would be missed."""
+    module = inspect.getfile(registry.entry(name).load())
+    assert Path(module) in provenance.sources("evaluation.evaluation")
 
 
 def test_sources_see_every_form_of_import(tmp_path, monkeypatch):
