@@ -15,6 +15,7 @@ reports have it, or is rounded with the gradient passed straight through, which 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -127,11 +128,8 @@ class Autoencoder(nn.Module):
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
         raise NotImplementedError
 
-    def start(self, x: Tensor) -> None:
-        """Where training begins but from random weights, told by crops x (n, 3, H, W) in [0, 1]: nowhere else here."""
-
-    def start_from(self, source: "Autoencoder", x: Tensor) -> None:
-        """Begin with the weights of another of the same dimensions; x as in `start`."""
+    def start_from(self, source: "Autoencoder", crops: Callable[[], Tensor]) -> None:
+        """Begin with the weights of another of the same dimensions; crops (n, 3, H, W) in [0, 1], made where needed."""
         self.load_state_dict(source.state_dict())
 
     def forward(self, x: Tensor) -> Prediction:

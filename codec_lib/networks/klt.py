@@ -21,6 +21,11 @@ def principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor, Te
     return mean, basis, deviation
 
 
+def vectors(x: Tensor) -> Tensor:
+    """(n, c, H, W) -> (n H W, c)."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 def pass_on(layer: nn.Module, K: int, kernel: Tensor) -> None:
     """Let each of the first K channels be the kernel's average of itself, and of no other."""
     axes = (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)

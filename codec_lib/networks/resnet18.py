@@ -7,14 +7,14 @@ coefficients of the KLT of its patches as it has channels, and the decoder's pat
 exactly. Rectifiers are passed by adding to each coefficient more than it usually falls below zero.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.networks.autoencoders import Autoencoder, Size
-from codec_lib.networks.klt import principal_components
+from codec_lib.networks.klt import principal_components, vectors
 
 PRETRAINED = "microsoft/resnet-18"
 """Weights trained on ImageNet, of Hugging Face."""
@@ -90,14 +90,14 @@ class ResNet18(Autoencoder):
                 module.num_batches_tracked.fill_(_GIVEN)
 
     @torch.no_grad()
-    def start_from(self, source: "ResNet18", x: Tensor) -> None:
-        """Take the networks of another; next to a quantiser of other bits or channels, begin afresh from crops x."""
+    def start_from(self, source: "ResNet18", crops: Callable[[], Tensor]) -> None:
+        """Take the networks of another; next to a quantiser of other bits or channels, begin afresh from crops."""
         beside = ("g_a.head.", "g_s.0.")
         alike = (self.B, self.size) == (source.B, source.size)
         theirs = source.state_dict().items()
         self.load_state_dict(self.state_dict() | {n: t for n, t in theirs if alike or not n.startswith(beside)})
         if not alike:
-            h = source.g_a.features(2 * x - 1)
+            h = source.g_a.features(2 * crops() - 1)
             self._start_quantiser(h, source.g_s[0](source._seen(h)))
 
     def _seen(self, h: Tensor) -> Tensor:
@@ -110,9 +110,9 @@ class ResNet18(Autoencoder):
         The C channels are shared among the principal components of `wanted`: where one has several, each covers a part
         of its range, with thresholds evenly spaced.
         """
-        wanted = _vectors(wanted)
+        wanted = vectors(wanted)
         mean, basis, deviation = (t.float() for t in principal_components(wanted, wanted.shape[1]))
-        to_component, offset = _regression(_vectors(h), (wanted - mean) @ basis.T)
+        to_component, offset = _regression(vectors(h), (wanted - mean) @ basis.T)
         head, entry = self.g_a.head, self.g_s[0]
         row = 0
         for i, count in enumerate(_shares(deviation, self.size.C, 2**self.B)):
@@ -123,7 +123,7 @@ class ResNet18(Autoencoder):
                 head.weight[row, :, 0, 0] = slope * to_component[i]
                 head.bias[row] = slope * (offset[i] - centre)
                 row += 1
-        weight, bias = _regression(_vectors(self._seen(h)), wanted)
+        weight, bias = _regression(vectors(self._seen(h)), wanted)
         entry.weight.copy_(weight[:, :, None, None])
         entry.bias.copy_(bias)
 
@@ -137,15 +137,10 @@ def klt_stages(x: Tensor, widths: Iterable[int]) -> list[Stage]:
     stages: list[Stage] = []
     for width in widths:
         x = F.pixel_unshuffle(x, 2)
-        mean, basis, _ = (t.float() for t in principal_components(_vectors(x), width))
+        mean, basis, _ = (t.float() for t in principal_components(vectors(x), width))
         x = F.conv2d(x, basis[:, :, None, None], -(basis @ mean))
         stages.append((mean, basis, x))
     return stages
-
-
-def _vectors(x: Tensor) -> Tensor:
-    """(n, c, H, W) -> (n H W, c)."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _regression(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,7 +223,7 @@ class _Encoder(nn.Module):
         for stage, (_, _, coefficients) in zip(others, stages[2:], strict=True):
             entering, second = stage.layers
             patches = F.pixel_unshuffle(h, 2)
-            weight, _ = _regression(_vectors(patches), _vectors(_standard(coefficients)))
+            weight, _ = _regression(vectors(patches), vectors(_standard(coefficients)))
             conv, after = entering.layer
             conv.convolution.weight.zero_()
             conv.convolution.weight[:, :, 1:, 1:] = weight.unflatten(1, (-1, 2, 2))
@@ -244,7 +239,7 @@ class _Encoder(nn.Module):
         embedder = self.resnet.embedder
         conv, norm = embedder.embedder.convolution, embedder.embedder.normalization
         half = conv.out_channels // 2
-        _, basis, _ = principal_components(_vectors(F.pixel_unshuffle(x, 4)), half)
+        _, basis, _ = principal_components(vectors(F.pixel_unshuffle(x, 4)), half)
         kernel = basis.float().unflatten(1, (3, 4, 4))
         conv.weight.zero_()
         conv.weight[: 2 * half, :, 2:6, 2:6] = _STEM * torch.cat([kernel, -kernel])
@@ -255,7 +250,7 @@ class _Encoder(nn.Module):
         """The first block takes what it gets away and puts the coefficients there; the second does nothing."""
         block, second = stage.layers
         around = F.unfold(F.pad(h, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1)
-        weight, _ = _regression(around, _vectors(_standard(coefficients)))
+        weight, _ = _regression(around, vectors(_standard(coefficients)))
         kernel = weight.unflatten(1, (-1, 3, 3)).clone()
         kernel[range(len(kernel)), range(len(kernel)), 1, 1] -= 1.0
         conv, after = block.layer

@@ -44,13 +44,14 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
 def _start_autoencoder(run: Run, crops: datasets.RandomCrops, source: AutoencoderCodec | None) -> None:
     model = run.model.cpu()
     if source is not None:
-        model.start_from(source.network, sample(run, crops, 256).cpu())
-    elif not run.settings.random_start:
-        reason = model.fetch_pretrained() if model.pretrained else ""
-        run.started_from = model.pretrained if reason is None else None
-        if reason and run.rank == 0:
-            tqdm.write(f"{run.settings.model} begins as a classical transform coder: {reason}.", file=sys.stderr)
-        if reason is not None:
+        model.start_from(source.network, lambda: sample(run, crops, 256).cpu())
+    elif model.pretrained and not run.settings.random_start:
+        reason = model.fetch_pretrained()
+        if reason is None:
+            run.started_from = model.pretrained
+        else:
+            if run.rank == 0:
+                tqdm.write(f"{run.settings.model} begins as a classical transform coder: {reason}.", file=sys.stderr)
             model.start(sample(run, crops, 256).cpu())
     model.to(run.device)
 

@@ -69,13 +69,13 @@ def test_another_quantiser_begins_at_networks_that_were_trained(crops):
     """All but the layers next to the quantiser is taken as it is, and what comes out is near what the other gave."""
     source = started(crops)
     model = make("ae-resnet18", "tiny", 10)
-    model.start_from(source, crops)
+    model.start_from(source, lambda: crops)
     mine, theirs = model.eval().state_dict(), source.state_dict()
     changed = {name for name in mine if not torch.equal(mine[name], theirs[name])}
     assert changed == {"g_a.head.weight", "g_a.head.bias", "g_s.0.weight", "g_s.0.bias"}
     assert psnr(model, source(crops).x_hat) > 25
     again = make("ae-resnet18", "tiny", 10)
-    again.start_from(model, crops)
+    again.start_from(model, lambda: crops)
     assert all(torch.equal(tensor, mine[name]) for name, tensor in again.state_dict().items())
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.networks.klt import principal_components
+from codec_lib.networks.klt import principal_components, vectors
 from codec_lib.networks.layers import ResidualBlock, compress, per_channel
 from codec_lib.networks.models import Preset
 
@@ -86,8 +86,7 @@ class Analysis(nn.Module):
         h = x
         for factor, mix, back in zip(self.FACTORS, self.mixes, reversed(mirror.mixes), strict=True):
             h = F.pixel_unshuffle(h, factor)
-            vectors = h.permute(0, 2, 3, 1).flatten(0, 2)
-            mean, basis, _ = principal_components(vectors, mix.linear.out_channels)
+            mean, basis, _ = principal_components(vectors(h), mix.linear.out_channels)
             mix.linear.weight.copy_((basis * gain)[:, :, None, None])
             mix.linear.bias.copy_(-(basis @ mean) * gain)
             back.linear.weight.copy_((basis.T / gain)[:, :, None, None])
