@@ -23,7 +23,7 @@ from codec_lib.networks.densities import (
     gaussian_tables,
     log2_scale_of,
 )  # fmt: skip
-from codec_lib.networks.klt import pass_on, principal_components
+from codec_lib.networks.klt import pass_on, principal_components, vectors
 from codec_lib.networks.layers import per_channel
 from codec_lib.networks.models import ONE_RATE, Preset, Rate
 from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit
@@ -202,7 +202,7 @@ class Conditional(Prior):
         M = self.size.M
         seen = self.side_input(y)[:, :M]
         blocks = F.avg_pool2d(seen, 4)
-        mean, basis, deviation = principal_components(blocks.permute(0, 2, 3, 1).flatten(0, 2), K)
+        mean, basis, deviation = principal_components(vectors(blocks), K)
         shift = (6 * deviation + 1).float()  # positive, but for rare outliers
         project, first, second = (layer for layer in self.h_a if isinstance(layer, nn.Conv2d))
         project.weight[:K] = 0.0
@@ -238,7 +238,7 @@ class Conditional(Prior):
         z = z_hat.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, : residual.shape[2], : residual.shape[3]]
         energy = F.avg_pool2d(residual.square(), 3, stride=1, padding=1, count_include_pad=False)
         target = (energy + 1 / 12).log2() / 2
-        z, target = (t.permute(0, 2, 3, 1).flatten(0, 2).double() for t in (z, target))
+        z, target = (vectors(t).double() for t in (z, target))
         inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1)
         ridge = len(z) * 1e-3 * torch.eye(K + 1, dtype=torch.float64)
         solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target).float()  # (K + 1, M)

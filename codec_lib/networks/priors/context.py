@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from codec_lib.coding.integer_networks import Affine, relu
 from codec_lib.coding.order import REACH
-from codec_lib.networks.klt import pass_on, principal_components
+from codec_lib.networks.klt import pass_on, principal_components, vectors
 from codec_lib.networks.layers import MaskedConv2d, per_channel
 from codec_lib.networks.models import Preset
 from codec_lib.networks.priors.base import Prior
@@ -142,7 +142,7 @@ def continue_side_information(
         mine.load_state_dict(theirs.state_dict())
     z_hat = torch.round(prior.side_latent(y))
     log2_scale = source.side_information(z_hat, y) + math.log2(gain)
-    samples = log2_scale.permute(0, 2, 3, 1).flatten(0, 2)
+    samples = vectors(log2_scale)
     mean, basis, deviation = (t.float() for t in principal_components(samples, K))
     shift = 6 * deviation + 1
     words, theirs = prior.h_s[-1], source.h_s[-1]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.networks.klt import principal_components
+from codec_lib.networks.klt import principal_components, vectors
 from codec_lib.networks.layers import GDN, Learning, per_channel
 from codec_lib.networks.models import Preset
 
@@ -71,8 +71,8 @@ class Analysis(nn.Sequential):
         h, units = x, torch.ones(3)  # of the channels that carry the KLT, h is `units` times its coefficients
         for k, (layer, back) in enumerate(zip(list(self)[::2], list(mirror)[::-2], strict=True)):
             used, last = len(units), k == len(KEPT) - 1
-            vectors = F.pixel_unshuffle(h[:, :used] / per_channel(units), 2).permute(0, 2, 3, 1).flatten(0, 2)
-            mean, basis, deviation = principal_components(vectors, min(4 * used, KEPT[k], layer.out_channels))
+            patches = vectors(F.pixel_unshuffle(h[:, :used] / per_channel(units), 2))
+            mean, basis, deviation = principal_components(patches, min(4 * used, KEPT[k], layer.out_channels))
             deviation = deviation.clamp(min=1e-4 * float(deviation[0])).float()  # zero, of too few crops
             amplitudes = STRONGEST * (deviation / deviation[0]).clamp(min=1e-3) ** LEVELLING
             gains = torch.full_like(amplitudes, 255.0 / step) if last else amplitudes / deviation
