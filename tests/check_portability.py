@@ -130,14 +130,16 @@ def in_layout(frozen, layout: str):
     """The codec with all its weights in another order in memory; their values stay."""
     import torch
 
-    from codec_lib.coding.integer_networks import Convolution
+    from codec_lib.coding.integer_networks import Affine, Convolution, Upsampling
 
     def turned(part: object) -> object:
         part = copy.copy(part)
         if isinstance(part, Convolution):
             part.taps = turned(part.taps)
-        if layout == "contiguous" and isinstance(getattr(part, "weight", None), torch.Tensor):
-            part.weight = part.weight.transpose(-1, -2).contiguous().transpose(-1, -2)
+        if layout == "contiguous" and isinstance(part, Affine):
+            part.weights = [weight.T.contiguous().T for weight in part.weights]
+        if layout == "contiguous" and isinstance(part, Upsampling):
+            part.weight = part.weight.T.contiguous().T
         return part
 
     prior = copy.copy(frozen.prior)

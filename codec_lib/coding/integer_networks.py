@@ -10,7 +10,8 @@ Every partial sum stays below 2^52, where float64 holds all integers and half in
 in any order. Only matrix products, sums and ReLU are used: no FFT, no Winograd.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from codec_lib.errors import BadData
 VALUE_BITS, WEIGHT_BITS, LIMIT = 10, 14, 2.0**26
 _LARGEST_SUM = 2.0**52
 
-Layer = Callable[[Tensor], Tensor]
+Layer = Callable[..., Tensor]
 
 
 def to_grid(integers: Tensor) -> Tensor:
@@ -38,39 +39,51 @@ def plus(v: Tensor, integers: Tensor) -> Tensor:
     return (v + integers * 2**VALUE_BITS).clamp_(-LIMIT, LIMIT)
 
 
-def to_value(total: Tensor) -> Tensor:
-    """A sum of products brought back to the grid, in place."""
-    return total.mul_(2.0**-WEIGHT_BITS).add_(0.5).floor_().clamp_(-LIMIT, LIMIT)
-
-
 class Affine:
-    """`W v + b` on the last dimension: (..., i) -> (..., o).
+    """`W v + b` on the last dimension: (..., i) -> (..., o), and a ReLU after it if wanted.
+
+    Weights and bias are kept divided by 2^14, and 1/2 is added to the bias: the sum is then the value but for its
+    fraction. Powers of two change no bit of a float.
 
     Args:
         weight: (o, i). bias: (o).
+        widths: sizes of the parts that the input comes in, one after the other; by default it comes in one.
+        rectified: whether values below zero become zero.
 
     Raises:
         BadData: weights so large that a sum could be inexact.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor):
-        self.weight = _integers(weight, WEIGHT_BITS).contiguous()
-        self.bias = _integers(bias, WEIGHT_BITS + VALUE_BITS)
-        check_sums(self.weight.abs().sum(1), self.bias)
+    def __init__(self, weight: Tensor, bias: Tensor, widths: Sequence[int] | None = None, rectified: bool = False):
+        weight, bias = _integers(weight, WEIGHT_BITS), _integers(bias, WEIGHT_BITS + VALUE_BITS)
+        check_sums(weight.abs().sum(1), bias)
+        self.weights = [_shifted(part).contiguous() for part in weight.split(widths or weight.shape[1], 1)]
+        self.bias = _shifted(bias) + 0.5
+        self.low = 0.0 if rectified else -LIMIT
 
-    def total(self, v: Tensor) -> Tensor:
-        """The sum before it is brought back to the grid."""
-        return nn.functional.linear(v, self.weight, self.bias)
-
-    def __call__(self, v: Tensor) -> Tensor:
-        return to_value(self.total(v))
+    def __call__(self, *parts: Tensor) -> Tensor:
+        """A value of the grid for the parts of one; those after the first have two dimensions."""
+        (v, *others), (weight, *more) = parts, self.weights
+        total = nn.functional.linear(v, weight, self.bias)
+        for v, weight in zip(others, more, strict=True):
+            total.addmm_(v, weight.T)
+        return _to_value(total, self.low)
 
     def of_zeros(self, n: int) -> Tensor:
         """The same of n rows of zeros, without a product."""
-        return to_value(self.bias.clone()).expand(n, -1)
+        return _to_value(self.bias.clone(), self.low).expand(n, -1)
 
 
-_AT_ONCE = 256
+def _shifted(integers: Tensor) -> Tensor:
+    return integers * 2.0**-WEIGHT_BITS
+
+
+def _to_value(total: Tensor, low: float) -> Tensor:
+    """A sum with 1/2 added to it brought back to the grid, in place."""
+    return total.floor_().clamp_(low, LIMIT)
+
+
+_AT_ONCE = 512
 """Positions whose neighbourhoods go through a matrix product at once: few enough for the processor's cache."""
 
 
@@ -83,10 +96,10 @@ def in_pieces(network: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tu
 class Convolution:
     """A convolution of stride 1 that keeps the size: (h, w, i) -> (h, w, o), of the same type."""
 
-    def __init__(self, layer: nn.Conv2d):
+    def __init__(self, layer: nn.Conv2d, rectified: bool = False):
         self.k = layer.kernel_size[0]
         weight = layer.weight.permute(0, 2, 3, 1).flatten(1)  # (o, k k i)
-        self.taps = Affine(weight, layer.bias)
+        self.taps = Affine(weight, layer.bias, rectified=rectified)
 
     def __call__(self, v: Tensor) -> Tensor:
         h, w, _ = v.shape
@@ -103,11 +116,13 @@ class Convolution:
 class Upsampling:
     """A 5x5 transposed convolution of stride 2: (h, w, i) -> (2 h, 2 w, o)."""
 
-    def __init__(self, layer: nn.ConvTranspose2d):
+    def __init__(self, layer: nn.ConvTranspose2d, rectified: bool = False):
         weight = _integers(layer.weight, WEIGHT_BITS)  # (i, o, 5, 5)
-        self.weight = weight.permute(2, 3, 1, 0).reshape(-1, layer.in_channels)  # (5 5 o, i)
-        self.bias = _integers(layer.bias, WEIGHT_BITS + VALUE_BITS)
-        check_sums(weight.abs().sum((0, 2, 3)), self.bias)
+        bias = _integers(layer.bias, WEIGHT_BITS + VALUE_BITS)
+        check_sums(weight.abs().sum((0, 2, 3)), bias)
+        self.weight = _shifted(weight.permute(2, 3, 1, 0).reshape(-1, layer.in_channels))  # (5 5 o, i)
+        self.bias = _shifted(bias) + 0.5
+        self.low = 0.0 if rectified else -LIMIT
 
     def __call__(self, v: Tensor) -> Tensor:
         h, w, _ = v.shape
@@ -120,7 +135,7 @@ class Upsampling:
                 for dx in range(5):
                     below = slice(2 * top + dy, 2 * (top + len(strip)) + dy, 2)
                     total[below, dx : dx + 2 * w : 2] += taps[:, :, dy, dx]
-        return to_value(total[2 : 2 + 2 * h, 2 : 2 + 2 * w])
+        return _to_value(total[2 : 2 + 2 * h, 2 : 2 + 2 * w], self.low)
 
 
 def _integers(weights: Tensor, bits: int) -> Tensor:
@@ -137,13 +152,20 @@ def check_sums(magnitude: Tensor, bias: Tensor) -> None:
         raise BadData("The weights are too large for exact integer networks.")
 
 
-def relu(v: Tensor) -> Tensor:
-    """Of values of the grid."""
-    return v.clamp_(min=0)
+def integer_layers(network: nn.Sequential, widths: Sequence[int] | None = None) -> list[Layer]:
+    """Convolutions of stride 1, 5x5 transposed ones of stride 2, and ReLUs after them, in integers.
 
-
-def integer_layer(layer: nn.Module) -> Layer:
-    """A ReLU, a convolution of stride 1 or a 5x5 transposed one of stride 2, in integers."""
-    if isinstance(layer, nn.ReLU):
-        return relu
-    return Upsampling(layer) if isinstance(layer, nn.ConvTranspose2d) else Convolution(layer)
+    A 1x1 convolution becomes an `Affine`; the first layer, if it is one, may have its input in parts of some `widths`.
+    """
+    layers: list[Layer] = []
+    for layer, following in pairwise([*network, None]):
+        rectified = isinstance(following, nn.ReLU)
+        if isinstance(layer, nn.ConvTranspose2d):
+            layers.append(Upsampling(layer, rectified))
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layers.append(Affine(layer.weight.flatten(1), layer.bias, None if layers else widths, rectified))
+        elif isinstance(layer, nn.Conv2d):
+            layers.append(Convolution(layer, rectified))
+        elif not isinstance(layer, nn.ReLU):
+            raise TypeError(f"{type(layer).__name__} has no form in integers")
+    return layers

@@ -1,5 +1,6 @@
 """The promise: a file decodes to the same symbols, whatever computes the floats around it."""
 
+import itertools
 import math
 from functools import cache
 
@@ -120,15 +121,17 @@ def test_the_random_codecs_go_wide(name):
 
 @pytest.mark.parametrize("name", ["hyperprior", "joint", "checkerboard"])
 def test_all_that_is_summed_is_integers(name):
-    """A float64 that is none would hardly ever show: it takes a sum that rounds otherwise just at a step."""
+    """In units of 2^-14. A float64 that is none hardly ever shows: it takes a sum that rounds otherwise at a step."""
     prior = random_codecs(name, SEEDS - 1)[0].prior
     parts = [part for value in vars(prior).values() for part in (value if isinstance(value, list) else [value])]
     parts = [part.taps if isinstance(part, integer_networks.Convolution) else part for part in parts]
-    tensors = [getattr(part, name) for part in parts for name in ("weight", "bias") if hasattr(part, name)]
+    weights = [getattr(part, "weights", None) or [part.weight] for part in parts if hasattr(part, "bias")]
+    tensors = [*itertools.chain(*weights), *(part.bias for part in parts if hasattr(part, "bias"))]
     assert len(tensors) >= 6
     for tensor in tensors:
         assert tensor.dtype == torch.float64
-        assert torch.equal(tensor, tensor.round())
+        units = tensor * 2**integer_networks.WEIGHT_BITS
+        assert torch.equal(units, units.round())
 
 
 # --- other processes ------------------------------------------------------------------------

@@ -89,22 +89,30 @@ def test_affine_is_integer_arithmetic():
     weight, bias = random(7, 30), random(7, seed=1)
     v = grid(2, 5, 30)
     total = v.numpy().astype(np.int64) @ integers(weight).T + integers(bias, 24)
-    assert_is(Affine(weight, bias).total(v), total)
     assert_is(Affine(weight, bias)(v), shifted(total))
+    rows = v.flatten(0, 1)
+    in_parts = Affine(weight, bias, (10, 4, 16), rectified=True)(*rows.split((10, 4, 16), 1))
+    assert_is(in_parts, shifted(total).clip(0).reshape(10, 7))
 
 
 def test_affine_is_exact_for_the_largest_numbers():
-    """Terms of up to 2^51 that cancel but for their last bits; float32, or a grid finer by 4 bits, fails here."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
+    """Terms of up to 2^51 that cancel but for their last bits; float32, or a grid finer by 4 bits, fails here.
+
+    The bias brings each sum to where the value begins, or one below: an error of 1 in the sum would show.
+    """
+    rng, one = np.random.default_rng(0), 1 << integer_networks.WEIGHT_BITS
+    for _ in range(50):
         w = rng.uniform(1, 255, (3, 8))
         weight = torch.from_numpy(np.concatenate([w, -w + rng.uniform(-1e-3, 1e-3, w.shape)], 1))
-        v = rng.integers(2**25, 2**26, (5, 8))
+        v = rng.integers(2**25, 2**26, (1, 8))
         v = np.concatenate([v, v + rng.integers(-9, 9, v.shape)], 1)
         total = v @ integers(weight).T
         parts = (v[:, :8] @ integers(weight)[:, :8].T).max()
         assert 2**48 < parts < 2**52 and np.abs(total).max() < 2**46
-        assert_is(Affine(weight, torch.zeros(3)).total(torch.from_numpy(v).double()), total)
+        for edge in (0, -1):
+            bias = (edge - HALF - total) % one
+            found = Affine(weight, torch.from_numpy(bias[0] / 2**24))(torch.from_numpy(v).double())
+            assert_is(found, shifted(total + bias))
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (4, 5), (1, 6), (7, 2)])
@@ -254,8 +262,8 @@ def test_the_exact_prior_is_nearly_the_float_one(name, h, w):
 def test_rows_in_pieces_and_rows_of_zeros_are_as_all_at_once(monkeypatch):
     layer, v = Affine(random(3, 7), random(3)), grid(20, 7, scale=5)
     monkeypatch.setattr(integer_networks, "_AT_ONCE", 6)
-    total, value = integer_networks.in_pieces(lambda rows: (layer.total(rows), layer(rows)), v)
-    assert torch.equal(total, layer.total(v)) and torch.equal(value, layer(v))
+    twice, value = integer_networks.in_pieces(lambda rows: (2 * layer(rows), layer(rows)), v)
+    assert torch.equal(twice, 2 * layer(v)) and torch.equal(value, layer(v))
     before = layer.bias.clone()
     assert torch.equal(layer.of_zeros(20), layer(torch.zeros_like(v))) and torch.equal(layer.bias, before)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.coding import order
-from codec_lib.coding.integer_networks import VALUE_BITS, in_pieces, integer_layer, to_grid
+from codec_lib.coding.integer_networks import VALUE_BITS, in_pieces, integer_layers, to_grid
 from codec_lib.coding.integer_tables import Tables
 from codec_lib.networks.densities import (
     LOG2_SCALE_MIN,
@@ -288,7 +288,7 @@ class ExactConditional:
 
     def __init__(self, model: Conditional):
         self.M, self.order = model.size.M, model.order
-        self.h_s = [integer_layer(layer) for layer in model.h_s]
+        self.h_s = integer_layers(model.h_s)
 
     def side_information(self, z: Tensor, h: int, w: int) -> Tensor:
         """What z tells of each position.

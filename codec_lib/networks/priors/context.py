@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec_lib.coding.integer_networks import Affine, relu
+from codec_lib.coding.integer_networks import Affine, integer_layers
 from codec_lib.coding.order import REACH
 from codec_lib.networks.klt import pass_on, principal_components, vectors
 from codec_lib.networks.layers import MaskedConv2d, per_channel
@@ -174,7 +174,8 @@ class ExactContext(ExactConditional):
     def __init__(self, model: ContextPrior):
         super().__init__(model)
         self.context = Affine(model.context.matrix(), model.context.bias)
-        self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in (*model._hidden, model.readout)]
+        P = model.context.out_channels
+        self.entropy_parameters = integer_layers(model.entropy_parameters, (P, P))
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         n = len(psi)
@@ -182,8 +183,8 @@ class ExactContext(ExactConditional):
             psi, around = (F.pad(t, (*[0] * (2 * t.dim() - 1), -n % 4)) for t in (psi, around))
         known = around.any()  # not where anchors are predicted
         context = self.context(around.flatten(1).double()) if known else self.context.of_zeros(len(around))
-        v = torch.cat([psi.double(), context], 1)
-        for layer in self.layers[:-1]:
-            v = relu(layer(v))
-        v = self.layers[-1](v)
+        first, *others = self.entropy_parameters
+        v = first(psi.double(), context)
+        for layer in others:
+            v = layer(v)
         return v[:n, : self.M], table_of(v[:n, self.M :])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codec_lib.coding import order
-from codec_lib.coding.integer_networks import Affine, in_pieces, relu
+from codec_lib.coding.integer_networks import Affine, in_pieces, integer_layers
 from codec_lib.coding.order import CHECKERBOARD
 from codec_lib.networks.klt import pass_on
 from codec_lib.networks.layers import MaskedConv2d, per_channel
@@ -187,26 +187,34 @@ class ExactSlice:
         before, own = part.inv_std.split([part.channels.start, part.channels.stop - part.channels.start])
         self.earlier = None if part.earlier is None else _affine(_matrix(part.earlier), part.earlier.bias, before)
         self.anchors = _affine(part.anchors.matrix(), part.anchors.bias, own)
-        self.layers = [Affine(layer.weight.flatten(1), layer.bias) for layer in part.layers]
+        contexts = [context.out_channels for context in (part.anchors, part.earlier) if context is not None]
+        widths = part.layers[0].in_channels - sum(contexts), *contexts
+        self.entropy_parameters = integer_layers(part.entropy_parameters, widths)
 
     def predict(self, psi: Tensor, earlier: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, on the grid, and table of each symbol at n positions; earlier (n, 9, before), around (n, taps, ..)."""
         known = around.any()  # not where anchors are predicted
-        own = self.anchors(_with_size(around.double(), 2).flatten(1)) if known else self.anchors.of_zeros(len(around))
-        seen = [psi.double(), own]
+        contexts = [_of(self.anchors, around) if known else self.anchors.of_zeros(len(around))]
         if self.earlier is not None:
-            seen.append(self.earlier(_with_size(earlier.double(), 2).flatten(1)))
-        v = torch.cat(seen, 1)
-        for layer in self.layers[:-1]:
-            v = relu(layer(v))
-        mean, log2_scale = self.layers[-1](v).chunk(2, 1)
+            contexts.append(_of(self.earlier, earlier))
+        first, *others = self.entropy_parameters
+        v = first(psi.double(), *contexts)
+        for layer in others:
+            v = layer(v)
+        mean, log2_scale = v.chunk(2, 1)
         return mean, table_of(log2_scale)
 
 
 def _affine(matrix: Tensor, bias: Tensor, inv_std: Tensor) -> Affine:
-    """A context in integers, its inputs not divided by their deviations."""
-    units = torch.cat([inv_std, inv_std])
-    return Affine(matrix * units.repeat(matrix.shape[1] // len(units)), bias)
+    """A context in integers: its inputs are not divided by their deviations, and come as values and sizes, apart."""
+    matrix = matrix.unflatten(1, (-1, 2, len(inv_std))).transpose(1, 2) * inv_std  # (o, 2, taps, channels)
+    return Affine(matrix.flatten(1), bias, (matrix[0, 0].numel(),) * 2)
+
+
+def _of(context: Affine, neighbours: Tensor) -> Tensor:
+    """A context of the neighbours (n, taps, channels) of n positions."""
+    values = neighbours.flatten(1).double()
+    return context(values, values.abs())
 
 
 def _matrix(layer: nn.Conv2d) -> Tensor:
