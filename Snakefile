@@ -12,6 +12,7 @@ from codec_lib.datasets import ROOT
 from codec_lib.evaluation import measurements, provenance
 from codec_lib.report import execution
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import card_path
 
 DATASET = config.get("dataset", "kodak")
 SECOND = datasets.second_beside(DATASET)
@@ -50,8 +51,8 @@ def code(*modules):
 def for_notebook(wildcards):
     notebook = Path("notebooks") / f"{wildcards.stem}.ipynb"
     own = [path.relative_to(ROOT) for path in execution.sources(ROOT / notebook)]
-    cards = [path.relative_to(ROOT) for path in execution.cards(wildcards.stem)]
-    weights = [*cards, *(path.with_suffix(".safetensors") for path in cards)]
+    files = [path.relative_to(ROOT) for path in execution.weight_files_of(wildcards.stem)]
+    weights = [*files, *map(card_path, files)]
     return [*own, *code("report.execution"), *manifest(*SETS.values()), *weights, *AFTER.get(wildcards.stem, []), *measured(wildcards.stem)]
 
 
@@ -96,7 +97,7 @@ rule notebook:
     input: for_notebook
     output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET:q} --second '{SECOND}' --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET:q} --second {SECOND:q} --measured build/measured"
 
 
 rule page:

@@ -12,6 +12,7 @@ and the other nine of ten are the training set `more`.
 import csv
 import importlib.util
 import os
+import sys
 import textwrap
 from pathlib import Path
 from urllib.parse import quote
@@ -231,8 +232,9 @@ def _load_all(paths: list[Path], progress: bool, longest: int = 2**31) -> list[n
             refused.append(str(error))
     if not loaded:
         raise BadData(f"None of the {len(paths)} pictures can be read; the first: {refused[0]}")
-    if refused and progress:
-        tqdm.write(f"{len(refused)} of {len(paths)} pictures cannot be read and are left out; the first: {refused[0]}")
+    if refused:
+        left_out = f"{len(refused)} of {len(paths)} pictures cannot be read and are left out; the first: {refused[0]}"
+        tqdm.write(left_out, sys.stderr)
     return loaded
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from codec_lib import tables
 from codec_lib.files import write_bytes
 from codec_lib.places import ROOT
-from codec_lib.training import publishing, recipe
+from codec_lib.training import recipe
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import read_card_of
 
 README, ABLATIONS = weight_files.WEIGHTS / "README.md", ROOT / "data" / "ablations.csv"
 
@@ -21,7 +22,7 @@ def history() -> str:
     _, known = recipe.plan(weight_files.WEIGHTS)
     rows = []
     for path in sorted(weight_files.WEIGHTS.glob("*.json")):
-        card = publishing.read_card_of(path)
+        card = read_card_of(path)
         stages, last = recipe.in_order(known, [recipe.stage_of(card).key]), card["validation"]
         lmbda = "{} to {}".format(*card["lmbdas"]) if "lmbdas" in card else f"{card['lmbda']:g}"
         rows.append({"weights": f"`{path.stem}`", "lmbda": lmbda, "runs": len(stages),

@@ -1,16 +1,14 @@
 """What is installed."""
 
 import argparse
-import json
 from pathlib import Path
 
 from codec_lib import tables
 from codec_lib.commands import options
-from codec_lib.errors import BadData
-from codec_lib.files import read_bytes
 from codec_lib.rates import position_of
 from codec_lib.registry import AUTOENCODERS, DEFAULT_MODEL, presets
 from codec_lib.registry import models as registered
+from codec_lib.weights.cards import card_if_any
 
 HELP = "List the models and the weights that are installed."
 
@@ -20,21 +18,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
     options.add_weights(p)
 
 
-def _card(path: Path) -> dict:
-    """That of a weight file; empty if there is none."""
-    card = path.with_suffix(".json")
-    try:
-        found = json.loads(read_bytes(card)) if card.is_file() else {}
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise BadData(f"The card {card} is damaged.")
-    return found
-
-
 def _range(path: Path) -> str:
     """The qualities of weights for a range of rates, by their card: the file itself would need torch."""
-    ends = [f"{position_of(lmbda):.3g}" for lmbda in _card(path).get("lmbdas", [])]
+    ends = [f"{position_of(lmbda):.3g}" for lmbda in card_if_any(path).get("lmbdas", [])]
     return f"quality {' to '.join(ends)}" if ends else "several"
 
 
@@ -52,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
             if path.stem.rpartition("-q")[2].isdigit()
         )
         for rate, path in files:
-            digest = _card(path).get("digest", "")[:16] or None
+            digest = card_if_any(path).get("digest", "")[:16] or None
             rows.append({"model": name, "rate": rate, "preset": path.stem.partition("-q")[0].split("-")[-1],
                          "MiB": path.stat().st_size / 2**20, "digest": digest, "": entry.description})  # fmt: skip
         if not files:

@@ -125,9 +125,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _origins(args: argparse.Namespace, settings):
     """The codecs of --transforms and --start by option, and their cards."""
-    from codec_lib.training.publishing import read_card_of
     from codec_lib.training.runs import make_model
     from codec_lib.weights import weight_files
+    from codec_lib.weights.cards import card_if_any
 
     origins, cards = {}, []
     for option in ("transforms", "start"):
@@ -139,8 +139,8 @@ def _origins(args: argparse.Namespace, settings):
             raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
         if option == "start" and origins[option].quality is None and settings.lmbdas is None:
             raise Unsupported(f"{file} is for a range of rates, and so must be what begins from it: give --lmbdas.")
-        if file.with_suffix(".json").is_file():
-            cards.append(read_card_of(file))
+        if card := card_if_any(file):
+            cards.append(card)
     transforms = origins.get("transforms")
     if transforms is None:
         return origins, cards

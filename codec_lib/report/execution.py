@@ -15,6 +15,7 @@ from codec_lib.evaluation import provenance
 from codec_lib.files import read_bytes, write_bytes
 from codec_lib.places import ROOT
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import card_path, read_card_of
 
 NOTEBOOKS, FIGURES, OUT = ROOT / "notebooks", ROOT / "figures", ROOT / "build" / "report"
 
@@ -61,9 +62,8 @@ def execute(stem: str, dataset: str, measured: str = "", second: str = "") -> Pa
     scratch.mkdir(parents=True)
     given = {"dataset": dataset, "figures": str(scratch), "measured": measured, "second": second}
     known = papermill.inspect_notebook(str(notebook))
-    made_from = provenance.record(
-        [*sources(notebook), *cards(stem)], weights(stem), dataset if "dataset" in known else None
-    )
+    files = [*sources(notebook), *map(card_path, weight_files_of(stem))]
+    made_from = provenance.record(files, weights(stem), dataset if "dataset" in known else None)
     if second and "second" in known:
         made_from["second"] = provenance.of_data(second)
     papermill.execute_notebook(
@@ -83,13 +83,13 @@ def stems() -> list[str]:
 
 def weights(stem: str) -> dict[str, str]:
     """Name -> digest of the weights that a notebook loads, from their cards."""
-    return {path.stem: json.loads(read_bytes(path))["digest"] for path in cards(stem)}
+    return {path.stem: read_card_of(path)["digest"] for path in weight_files_of(stem)}
 
 
-def cards(stem: str) -> list[Path]:
-    """The cards of the weights that a notebook loads, and of those that hold their transforms."""
+def weight_files_of(stem: str) -> list[Path]:
+    """The weight files that a notebook loads, and those that hold their transforms."""
     named = {path for pattern in WEIGHTS.get(stem, ()) for path in weight_files.WEIGHTS.glob(f"{pattern}.safetensors")}
-    return sorted(path.with_suffix(".json") for path in named | set(map(weight_files.holder_of, named)) - {None})
+    return sorted(named | set(map(weight_files.holder_of, named)) - {None})
 
 
 def sources(notebook: Path) -> list[Path]:

@@ -59,7 +59,7 @@ def write_index(dataset: str) -> Path:
     if dataset != "kodak":
         note = f"Measured on the pictures of {html.escape(Path(dataset).name)}, not on the Kodak suite."
     if dataset == "embedded":
-        note = "Kodak could not be had on this machine: measured on the photographs embedded in installed packages."
+        note = "Measured on the photographs embedded in installed packages, which stand in where Kodak cannot be had."
     lessons = {f"{stem}.html": title(stem) for stem in stems() if (execution.OUT / f"{stem}.html").is_file()}
     drawn = webpage.figures(_executed(MAIN)) if (execution.OUT / f"{MAIN}.ipynb").is_file() else {}
     name = Path(dataset).name

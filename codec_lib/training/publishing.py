@@ -3,7 +3,6 @@
 python -m codec_lib.training.publishing runs/h/hyperprior-compact.safetensors runs/j/joint-compact.safetensors
 """
 
-import json
 import platform
 import sys
 from collections.abc import Iterable
@@ -18,9 +17,9 @@ from codec_lib.codecs import gained
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation, provenance
-from codec_lib.files import write_bytes
 from codec_lib.training.runs import LENGTHS, Run, Settings
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import card_path, read_card_of, write_card
 
 
 def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
@@ -66,7 +65,7 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
         "kodak": _kodak(frozen, progress) if settings.lmbdas is None else None,
     }
     weight_files.save(frozen, path)
-    write_bytes(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    write_card(path, card)
     return path, card
 
 
@@ -80,7 +79,7 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     """
     frozen, card = weight_files.read(path), read_card_of(path)
     if card.get("digest") != frozen.digest.hex():
-        raise BadData(f"The card {path.with_suffix('.json')} is not that of the weights beside it.")
+        raise BadData(f"The card {card_path(path)} is not that of the weights beside it.")
     target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
     new = weight_files.transforms_in(frozen.tensors)
     for path in weight_files.dependents_of(target):
@@ -88,7 +87,7 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
         if not weight_files.same_tensors(weight_files.transforms_in(dependent.tensors), new):
             weight_files.save(dependent, path)
     weight_files.save(frozen, target, weight_files.holder_of_transforms(frozen, folder))
-    write_bytes(target.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    write_card(target, card)
     return target
 
 
@@ -143,22 +142,6 @@ def read_card(model: str, preset: str, quality: int | None, folder: Path = weigh
         BadData: there is none, or it is damaged.
     """
     return read_card_of(weight_files.path_of(model, preset, quality, folder))
-
-
-def read_card_of(weights: Path) -> dict:
-    """The card beside a weight file.
-
-    Raises:
-        BadData: there is none, or it is damaged.
-    """
-    path = weights.with_suffix(".json")
-    try:
-        card = json.loads(path.read_text())
-        if not isinstance(card, dict):
-            raise ValueError("no card")
-    except (OSError, ValueError) as error:
-        raise BadData(f"The card {path} cannot be read.") from error
-    return card
 
 
 def main(arguments: list[str] | None = None) -> int:

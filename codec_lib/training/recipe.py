@@ -24,9 +24,10 @@ from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks.resnet18 import PRETRAINED
 from codec_lib.training.checkpoints import CHECKPOINT
-from codec_lib.training.publishing import corpus, read_card_of
+from codec_lib.training.publishing import corpus
 from codec_lib.training.runs import LENGTHS, Settings, options
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import card_path, read_card_of
 
 FOLDER = Path("runs", "recipe")
 ORIGINS = {"start": "started_from", "transforms": "transforms"}
@@ -58,7 +59,7 @@ class Stage:
         return self.folder(root) / f"{self.name}.safetensors"
 
     def is_finished(self, root: Path) -> bool:
-        return self.weights(root).with_suffix(".json").is_file()  # written last
+        return card_path(self.weights(root)).is_file()  # written last
 
 
 def stage_of(run: dict) -> Stage:

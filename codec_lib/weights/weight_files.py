@@ -4,7 +4,6 @@ Models that differ in their priors alone may share transforms: one file holds g_
 every rate; the others name it and hold a checksum of what they expect to find there.
 """
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -19,10 +18,11 @@ from codec_lib.codecs.gained import GainedCodec
 from codec_lib.codecs.weight_rounding import digest_of
 from codec_lib.coding.container import Header
 from codec_lib.errors import BadData, CodecError, WrongModel
-from codec_lib.files import read_bytes, write_bytes
+from codec_lib.files import write_bytes
 from codec_lib.places import WEIGHTS
 from codec_lib.rates import RATE_POINTS, THOUSAND
 from codec_lib.weights import releases
+from codec_lib.weights.cards import read_card_of
 
 FORMATS = ("1", "2")
 """Of weight files: half precision throughout, or kernels in 8 bits; the last is written."""
@@ -156,8 +156,8 @@ def read(path: str | Path) -> Frozen:
 def _digest_on_card(path: Path) -> str | None:
     """Older weight files do not tell their digest; the card beside them does, if there is one."""
     try:
-        digest = json.loads(read_bytes(path.with_suffix(".json")))["digest"]
-    except (CodecError, ValueError, KeyError, TypeError):
+        digest = read_card_of(path)["digest"]
+    except (BadData, KeyError):
         return None
     return digest if isinstance(digest, str) else None
 

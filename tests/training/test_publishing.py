@@ -20,6 +20,7 @@ from codec_lib.training import initialisation, publishing
 from codec_lib.training.runs import Run, Settings
 from codec_lib.training.training import train
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import read_card_of
 
 KEYS = {
     "name", "model", "preset", "lmbda", "dataset", "batch_size", "crop", "lr", "seed", "compile", "average", "steps",
@@ -176,7 +177,7 @@ CARDS = sorted(weight_files.WEIGHTS.glob("*.json"))
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_the_cards_at_hand_tell_what_decided_the_run(path):
-    card = publishing.read_card_of(path)
+    card = read_card_of(path)
     assert card["digest"] == weight_files.read(path.with_suffix(".safetensors")).digest.hex()
     for stage in (*card.get("before", []), card):
         assert {"name", "lmbda", "dataset", "seed", "steps", "device", "started_from", "digest"} <= set(stage)

@@ -19,6 +19,7 @@ from codec_lib.errors import BadData, Unsupported
 from codec_lib.training import publishing, recipe, training
 from codec_lib.training.runs import Run, Settings, options
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import read_card_of
 
 NAMES = ["factorized-tiny-q3", "hyperprior-tiny-q3", "hyperprior-tiny-q3"]
 
@@ -85,7 +86,7 @@ def test_three_runs_repeated_from_the_last_one_s_card(chain, cards, tmp_path, ti
         assert all(torch.equal(tensor, wanted.tensors[name]) for name, tensor in made.tensors.items())
         assert made.digest == wanted.digest
         assert f"run {k + 1} of 3, {stage.key}: the same weights, bit for bit\n" in said
-        again, card = (publishing.read_card_of(path) for path in (stage.weights(out), original))
+        again, card = (read_card_of(path) for path in (stage.weights(out), original))
         told = [{k: v for k, v in c.items() if k not in CLOCK} for c in (again, card)]
         assert told[0] == told[1]
         assert [row["val_loss"] for row in again["loss_curve"]] == [row["val_loss"] for row in card["loss_curve"]]
@@ -157,7 +158,7 @@ def test_the_list_holds_the_commands_of_the_runs(chain, cards, tmp_path, tiles, 
     assert recipe.main(["--weights", str(cards), "--out", "some runs", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"
-    digests = [publishing.read_card_of(path)["digest"] for path in chain]
+    digests = [read_card_of(path)["digest"] for path in chain]
     folders = [f"some runs/{name}-{digest[:8]}" for name, digest in zip(NAMES, digests, strict=True)]
     files = [f"{folder}/{name}.safetensors" for folder, name in zip(folders, NAMES, strict=True)]
     assert [line.split(":")[0] for line in lines[::2]] == [

@@ -29,8 +29,9 @@ from codec_lib.errors import BadData, Unsupported, WrongModel
 from codec_lib.evaluation import complexity
 from codec_lib.networks import models
 from codec_lib.networks.densities import gaussian_tables
-from codec_lib.training import initialisation, publishing
+from codec_lib.training import initialisation
 from codec_lib.weights import weight_files
+from codec_lib.weights.cards import read_card_of
 from codec_lib.weights.weight_files import load, load_for, path_of, read, save
 
 KERNEL = "h_s.2.weight"
@@ -112,7 +113,7 @@ def test_every_committed_weight_file_is_read_and_is_what_its_card_says():
     paths = sorted(weight_files.WEIGHTS.glob("*.safetensors"))
     assert {f"{model}-compact" for model in registry.PRIORS} <= {path.stem for path in paths}
     for path in paths:
-        frozen, card = weight_files.read(path), publishing.read_card_of(path)
+        frozen, card = weight_files.read(path), read_card_of(path)
         assert path == weight_files.path_of(frozen.model, frozen.preset, frozen.quality)
         assert (card["name"], card["model"], card["preset"]) == (path.stem, frozen.model, frozen.preset)
         if frozen.quality is None:

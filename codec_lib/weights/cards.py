@@ -1,0 +1,38 @@
+"""The card beside a weight file: JSON that tells how the weights were made. Knows no torch."""
+
+import json
+from pathlib import Path
+
+from codec_lib.errors import BadData, CodecError
+from codec_lib.files import read_bytes, write_bytes
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weight file lies."""
+    return weights.with_suffix(".json")
+
+
+def read_card_of(weights: Path) -> dict:
+    """The card of a weight file.
+
+    Raises:
+        BadData: there is none, or it is damaged.
+    """
+    path = card_path(weights)
+    try:
+        card = json.loads(read_bytes(path))
+        if not isinstance(card, dict):
+            raise ValueError("no card")
+    except (CodecError, ValueError) as error:
+        raise BadData(f"The card {path} cannot be read.") from error
+    return card
+
+
+def card_if_any(weights: Path) -> dict:
+    """The same; empty where there is none."""
+    return read_card_of(weights) if card_path(weights).is_file() else {}
+
+
+def write_card(weights: Path, card: dict) -> None:
+    """Put a card beside a weight file."""
+    write_bytes(card_path(weights), (json.dumps(card, indent=1) + "\n").encode())
