@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+_RIDGE = 1e-3
+
 
 def principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
     """The KLT of vectors: (n, d) -> mean (d), basis (keep, d) by falling variance, std (keep).
@@ -19,6 +21,19 @@ def principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor, Te
     basis[: len(order)] = vectors[:, order].T
     deviation[: len(order)] = variance[order].clamp(min=0).sqrt()
     return mean, basis, deviation
+
+
+def regression(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (w, c) and bias (w), float32, that make vectors `wanted` (n, w) of `given` (n, c) by least squares.
+
+    A thousandth of the given values' mean variance is added to each, so that what hardly varies is not relied on.
+    """
+    at, goal = given.double().mean(0), wanted.double().mean(0)
+    centred = given - at
+    gram = centred.T @ centred
+    gram += _RIDGE * gram.diagonal().mean().clamp(min=1) * torch.eye(len(gram), dtype=gram.dtype)
+    weight = torch.linalg.solve(gram, centred.T @ (wanted - goal)).T
+    return weight.float(), (goal - weight @ at).float()
 
 
 def vectors(x: Tensor) -> Tensor:

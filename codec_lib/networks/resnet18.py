@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec_lib.networks.autoencoders import Autoencoder, Size
-from codec_lib.networks.klt import principal_components, vectors
+from codec_lib.networks.klt import principal_components, regression, vectors
 
 PRETRAINED = "microsoft/resnet-18"
 """Weights trained on ImageNet, of Hugging Face."""
@@ -23,7 +23,6 @@ _SHIFT = 2.0  # standard deviations that are added to a coefficient before a rec
 _STEM = 0.1  # scale of the first kernels, which batch normalisation takes back: they learn so much faster
 _GIVEN = -1  # in place of a number of batches: these statistics are those of the start, and stay
 _REACH = 2.5  # standard deviations of a coefficient, each way, that its symbols cover
-_RIDGE = 1e-3
 
 
 class ResNet18(Autoencoder):
@@ -112,7 +111,7 @@ class ResNet18(Autoencoder):
         """
         wanted = vectors(wanted)
         mean, basis, deviation = (t.float() for t in principal_components(wanted, wanted.shape[1]))
-        to_component, offset = _regression(vectors(h), (wanted - mean) @ basis.T)
+        to_component, offset = regression(vectors(h), (wanted - mean) @ basis.T)
         head, entry = self.g_a.head, self.g_s[0]
         row = 0
         for i, count in enumerate(_shares(deviation, self.size.C, 2**self.B)):
@@ -123,7 +122,7 @@ class ResNet18(Autoencoder):
                 head.weight[row, :, 0, 0] = slope * to_component[i]
                 head.bias[row] = slope * (offset[i] - centre)
                 row += 1
-        weight, bias = _regression(vectors(self._seen(h)), wanted)
+        weight, bias = regression(vectors(self._seen(h)), wanted)
         entry.weight.copy_(weight[:, :, None, None])
         entry.bias.copy_(bias)
 
@@ -141,16 +140,6 @@ def klt_stages(x: Tensor, widths: Iterable[int]) -> list[Stage]:
         x = F.conv2d(x, basis[:, :, None, None], -(basis @ mean))
         stages.append((mean, basis, x))
     return stages
-
-
-def _regression(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (w, c) and bias (w) that make `wanted` (n, w) of `given` (n, c) with the least squared error."""
-    at, goal = given.mean(0), wanted.mean(0)
-    centred = (given - at).double()
-    gram = centred.T @ centred
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weight = torch.linalg.solve(gram, centred.T @ (wanted - goal).double()).T.float()
-    return weight, goal - weight @ at
 
 
 def _shares(deviation: Tensor, channels: int, levels: int) -> list[int]:
@@ -223,7 +212,7 @@ class _Encoder(nn.Module):
         for stage, (_, _, coefficients) in zip(others, stages[2:], strict=True):
             entering, second = stage.layers
             patches = F.pixel_unshuffle(h, 2)
-            weight, _ = _regression(vectors(patches), vectors(_standard(coefficients)))
+            weight, _ = regression(vectors(patches), vectors(_standard(coefficients)))
             conv, after = entering.layer
             conv.convolution.weight.zero_()
             conv.convolution.weight[:, :, 1:, 1:] = weight.unflatten(1, (-1, 2, 2))
@@ -250,7 +239,7 @@ class _Encoder(nn.Module):
         """The first block takes what it gets away and puts the coefficients there; the second does nothing."""
         block, second = stage.layers
         around = F.unfold(F.pad(h, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1)
-        weight, _ = _regression(around, vectors(_standard(coefficients)))
+        weight, _ = regression(around, vectors(_standard(coefficients)))
         kernel = weight.unflatten(1, (-1, 3, 3)).clone()
         kernel[range(len(kernel)), range(len(kernel)), 1, 1] -= 1.0
         conv, after = block.layer

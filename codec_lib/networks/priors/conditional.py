@@ -23,7 +23,7 @@ from codec_lib.networks.densities import (
     gaussian_tables,
     log2_scale_of,
 )  # fmt: skip
-from codec_lib.networks.klt import pass_on, principal_components, vectors
+from codec_lib.networks.klt import pass_on, principal_components, regression, vectors
 from codec_lib.networks.layers import per_channel
 from codec_lib.networks.models import ONE_RATE, Preset, Rate
 from codec_lib.networks.priors.base import ALL, Prior, Soft, Visit
@@ -238,13 +238,10 @@ class Conditional(Prior):
         z = z_hat.repeat_interleave(4, 2).repeat_interleave(4, 3)[:, :, : residual.shape[2], : residual.shape[3]]
         energy = F.avg_pool2d(residual.square(), 3, stride=1, padding=1, count_include_pad=False)
         target = (energy + 1 / 12).log2() / 2
-        z, target = (vectors(t).double() for t in (z, target))
-        inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1)
-        ridge = len(z) * 1e-3 * torch.eye(K + 1, dtype=torch.float64)
-        solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ target).float()  # (K + 1, M)
+        weight, bias = regression(vectors(z), vectors(target))
         last = self.readout
-        last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = solution[:K].T
-        last.bias[-M:] = solution[K] - shift @ solution[:K]
+        last.weight[-M:, :K, last.kernel_size[0] // 2, last.kernel_size[1] // 2] = weight
+        last.bias[-M:] = bias - weight @ shift
 
     @torch.no_grad()
     def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
