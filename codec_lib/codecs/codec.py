@@ -211,9 +211,9 @@ class Codec:
 
     # --- pixels <-> latents ---
 
-    def latents(self, pixels: np.ndarray, progress: bool = False) -> tuple[Tensor, np.ndarray | None]:
+    def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
         """y, float32 (M, h, w), and the symbols of z."""
-        y, z = self._latents(pixels, progress)
+        y, z = self._latents(pixels)
         return y, self._rounded(z)
 
     def _latents(self, pixels: np.ndarray, progress: bool = False) -> Latents:

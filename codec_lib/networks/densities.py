@@ -180,6 +180,9 @@ LOG2_SCALE_MIN, LOG2_SCALE_MAX = -3, 7
 SCALES = SCALES_PER_OCTAVE * (LOG2_SCALE_MAX - LOG2_SCALE_MIN) + 1
 """Standard deviations that have a table: 2^-3 to 2^7, sixteen an octave."""
 
+TAIL = 2.0**-17
+"""The probability on either side that a table leaves to its escape, at most."""
+
 
 class _LogNdtr(torch.autograd.Function):
     """log of the normal cumulative; torch's own gradient is off by 1e8 in float32 at -3e4, and infinite beyond."""
@@ -230,17 +233,17 @@ def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
     return torch.minimum(gaussian_log_prob(residual, log2_scale) / -math.log(2), escape)
 
 
-def gaussian_tables(tail: float = 2.0**-17) -> Tables:
+def gaussian_tables() -> Tables:
     """Integer tables of N(0, scale^2) on unit bins around zero, one for each of the `SCALES`, float64.
 
-    A table reaches to where less than `tail` is left on either side; the rest is its escape.
+    A table reaches to where less than `TAIL` is left on either side; the rest is its escape.
     """
     from scipy.special import ndtr, ndtri  # needed by those who make weights, not by those who use them
 
     probabilities = []
     for k in range(SCALES):
         scale = 2.0 ** log2_scale_of(k)
-        reach = max(1, math.ceil(-scale * float(ndtri(tail)) - 0.5))
+        reach = max(1, math.ceil(-scale * float(ndtri(TAIL)) - 0.5))
         edges = (np.arange(-reach, reach + 2) - 0.5) / scale
         inside = np.diff(ndtr(edges))
         inside = (inside + inside[::-1]) / 2  # what rounding leaves unequal
@@ -288,10 +291,10 @@ _REACH = 1 << 13  # integers on either side of zero among which a table's suppor
 
 
 @torch.no_grad()
-def frozen_tables(density: UnivariateDensity, tail: float = 2.0**-17) -> Tables:
+def frozen_tables(density: UnivariateDensity) -> Tables:
     """Integer tables of every channel's unit bins, float64 on the CPU; what a codec stores.
 
-    A table reaches to where less than `tail` is left on either side; the rest is its escape.
+    A table reaches to where less than `TAIL` is left on either side; the rest is its escape.
     """
     exact = copy.deepcopy(density).double().cpu()
     edges = torch.arange(-_REACH, _REACH + 2, dtype=torch.float64) - 0.5
@@ -301,8 +304,8 @@ def frozen_tables(density: UnivariateDensity, tail: float = 2.0**-17) -> Tables:
     for c, rest in zip(below, above, strict=True):
         p = np.diff(c)
         mode = int(p.argmax())
-        first = min(mode, int((c[1:] <= tail).sum()))  # c rises, rest falls
-        last = max(mode, len(p) - 1 - int((rest[:-1] <= tail).sum()))
+        first = min(mode, int((c[1:] <= TAIL).sum()))  # c rises, rest falls
+        last = max(mode, len(p) - 1 - int((rest[:-1] <= TAIL).sum()))
         if last - first + 2 > WIDEST:  # a density this wide keeps its middle
             first = max(first, min(mode - WIDEST // 2, last - WIDEST + 2))
             last = first + WIDEST - 2

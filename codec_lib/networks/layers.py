@@ -20,6 +20,7 @@ class Learning(NamedTuple):
     kernel: bool = True
 
 
+_BETA_MIN = 1e-6
 _PEDESTAL = 2.0**-36  # keeps the square root's slope finite at zero
 
 
@@ -36,10 +37,10 @@ class GDN(nn.Module):
         inverse: multiply instead of divide (the decoder's IGDN).
     """
 
-    def __init__(self, channels: int, inverse: bool = False, beta_min: float = 1e-6):
+    def __init__(self, channels: int, inverse: bool = False):
         super().__init__()
         self.inverse = inverse
-        self.beta_bound = (beta_min + _PEDESTAL) ** 0.5
+        self.beta_bound = (_BETA_MIN + _PEDESTAL) ** 0.5
         self.beta = nn.Parameter(torch.full((channels,), (1 + _PEDESTAL) ** 0.5))
         self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
 
