@@ -24,11 +24,12 @@ WEIGHTS = {
     "02_factorized_prior": ("factorized-*",),
     "03_hyperprior": ("[fh]*",),
     "04_autoregressive": ("[fhjc]*-compact",),
-    "05_evaluation": ("*-compact*",),
+    "05_evaluation": ("[fhjcs]*-compact", "ae-resnet18-*", "ae-vector-*"),
     "06_beyond_the_reports": ("[hjcs]*-compact",),
     "07_explorer": ("[fhjcs]*-compact",),
 }
-"""Notebook -> the weight files that it loads by name, as patterns; measured times have a record of their own."""
+"""Notebook -> the weight files that it loads by name, or compares with the reports, as patterns; measured times have a
+record of their own."""
 
 VECTOR = (
     "--InlineBackend.figure_formats=svg",
