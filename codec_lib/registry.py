@@ -112,12 +112,13 @@ def models() -> dict[str, Entry]:
     return PRIORS | AUTOENCODERS
 
 
-def entry(name: str) -> Entry:
-    """A model by its public name.
+def entry(name: str, among: dict[str, Entry] | None = None) -> Entry:
+    """A model by its public name, of those given or of all.
 
     Raises:
         Unsupported: there is none.
     """
-    if name not in models():
-        raise Unsupported(f"There is no model '{name}'; choose from {', '.join(models())}.")
-    return models()[name]
+    among = models() if among is None else among
+    if name not in among:
+        raise Unsupported(f"There is no model '{name}'; choose from {', '.join(among)}.")
+    return among[name]

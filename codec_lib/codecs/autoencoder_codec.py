@@ -6,7 +6,7 @@ bytes --container.unpack-- stream --symbol_streams-- symbols --dequantise, g_s--
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 import torch
@@ -43,17 +43,11 @@ class AutoencoderCodec:
     preset: str
     tensors: dict[str, Tensor]
     digest: bytes
-    shares_transforms: ClassVar = False
 
     @property
     def model(self) -> str:
         """The model's public name."""
         return self.network.name
-
-    @property
-    def dimensions(self) -> tuple:
-        """What its network and others must agree in to be exchanged."""
-        return self.network.dimensions
 
     @property
     def quality(self) -> int:
@@ -88,14 +82,19 @@ class AutoencoderCodec:
             BadData: the weights lead to numbers that are no symbols.
         """
         pixels = images.as_array(image)
-        symbols = self.analyse(pixels)
+        return self.write_latents(*self.latents(pixels), *pixels.shape[:2], coder, state, chunks)
+
+    def write_latents(
+        self, symbols: np.ndarray, height: int, width: int, coder: str = "adaptive", state: Path | None = None,
+        chunks: tuple[tuple[str, bytes], ...] = (),
+    ) -> bytes:  # fmt: skip
+        """The file of the symbols of a picture of height x width; the rest as in `encode`."""
         if coder == "huffman-file":
             compressor = symbol_streams.Huffman.from_sequence(symbols.ravel(), self._alphabet)
             compressor.save(_needed(state))
             stream = compressor.encode(symbols.ravel())
         else:
             stream = symbol_streams.pack(coder, symbols.ravel(), self._alphabet)
-        height, width = pixels.shape[:2]
         quality = 1000 * self.quality
         written = Container(self.model, quality, coder, self.digest[:8], height, width, (stream,), chunks=chunks)
         return pack(seal(written, symbols))
@@ -110,7 +109,11 @@ class AutoencoderCodec:
             BadData: the table of `huffman-file` is missing or damaged.
         """
         container = unpack(data)
-        return self._synthesise(self.read_symbols(container, state), container.height, container.width)
+        return self.synthesise(self.read_symbols(container, state), container.height, container.width)
+
+    def latents(self, pixels: np.ndarray) -> tuple[np.ndarray]:
+        """All that is written of a picture, uint8 (H, W, 3): its symbols."""
+        return (self.analyse(pixels),)
 
     def analyse(self, pixels: np.ndarray) -> np.ndarray:
         """The symbols of a picture, uint8 (H, W, 3) -> int32 (C, h, w), 0..2^B."""
@@ -142,18 +145,24 @@ class AutoencoderCodec:
         check_seal(container, symbols)
         return symbols
 
+    read = read_symbols  # which are what `synthesise` takes
+
     def estimate(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float]:
         """The reconstruction without a file, uint8 (H, W, 3), and the order-0 entropy of all symbols in bits."""
         pixels = images.as_array(image)
-        symbols = self.analyse(pixels)
-        bits = order_0_bits(torch.from_numpy(symbols)[None]).item()
-        return self._synthesise(symbols, *pixels.shape[:2]), bits
+        symbols, bits = self.expect(self.analyse(pixels))
+        return self.synthesise(symbols, *pixels.shape[:2]), bits
+
+    def expect(self, symbols: np.ndarray) -> tuple[np.ndarray, float]:
+        """The same of symbols, which come back as they are."""
+        return symbols, order_0_bits(torch.from_numpy(symbols)[None]).item()
 
     @property
     def _alphabet(self) -> int:
         return 2**self.network.B + 1
 
-    def _synthesise(self, symbols: np.ndarray, height: int, width: int) -> np.ndarray:
+    def synthesise(self, symbols: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The picture, uint8 (height, width, 3), of symbols (C, h, w)."""
         net = self.network
         _, margin = net.margins
         return tiles.synthesise(

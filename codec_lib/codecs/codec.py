@@ -11,7 +11,7 @@ From pixels to bytes and back:
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from codec_lib import images, limits, metrics
 from codec_lib.codecs import streams, tiles
-from codec_lib.codecs.search import Candidate, Latents, check_effort, search
+from codec_lib.codecs.search import Latents, check_effort, search
 from codec_lib.codecs.streams import Code, Symbols, given, rows_of
 from codec_lib.coding.container import Container, check_seal, check_weights, pack, seal, unpack
 from codec_lib.coding.integer_networks import from_grid, plus
@@ -31,7 +31,7 @@ from codec_lib.coding.range_coding import CODERS
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks.priors.base import ExactPrior, Group, Prior
 from codec_lib.networks.quantization import round_to
-from codec_lib.rates import THOUSAND, loss
+from codec_lib.rates import THOUSAND, in_units, loss
 
 
 @final
@@ -57,7 +57,6 @@ class Codec:
     tensors: dict[str, Tensor]
     digest: bytes
     thousandths: int
-    shares_transforms: ClassVar = True  # with others of its rate point
 
     @property
     def model(self) -> str:
@@ -65,15 +64,9 @@ class Codec:
         return self.network.name
 
     @property
-    def dimensions(self) -> tuple:
-        """What its transforms and those of others must agree in to be exchanged."""
-        return self.network.dimensions
-
-    @property
     def quality(self) -> float:
         """1 to 4 for the rate points of the reports, 0 to 5 of a model for every rate; whole ones are integers."""
-        whole, rest = divmod(self.thousandths, THOUSAND)
-        return self.thousandths / THOUSAND if rest else whole
+        return in_units(self.thousandths)
 
     @property
     def rate_point(self) -> dict[str, float]:
@@ -127,11 +120,11 @@ class Codec:
         """The files of efforts 0 to `last`, each when it is found; otherwise as `encode`."""
         check_effort(last)
         pixels = images.as_array(image)
-        latents = self._latents(pixels, progress)
+        latents = self.latents(pixels, progress)
 
-        def candidate(latents: Latents) -> Candidate:
+        def candidate(latents: Latents) -> tuple[float, bytes]:
             data = self.write_latents(*latents, *pixels.shape[:2], coder, chunks)
-            return Candidate(self.loss(data, pixels), data)
+            return self.loss(data, pixels), data
 
         if last == 0:  # there is nothing to compare, and y is not needed again: symbols may take its place
             room = rows_of(latents.y).view(torch.int32)
@@ -152,13 +145,12 @@ class Codec:
             Desynchronised: the symbols came out different from those that went in.
         """
         container = unpack(data)
-        y_hat = self._read(container, progress)[1]  # the symbols are not kept
-        return self.synthesise(y_hat, container.height, container.width, progress)
+        return self.synthesise(self.read(container, progress), container.height, container.width, progress)
 
     def analyse(self, pixels: np.ndarray) -> Symbols:
         """The symbols of a picture, uint8 (H, W, 3)."""
         y, z = self.latents(pixels)
-        return self.walk(z, *y.shape[1:], self.rounding(y))[0]
+        return self.walk(self.rounded(z), *y.shape[1:], self.rounding(y))[0]
 
     def write_latents(
         self, y: Tensor, z: Tensor | None, height: int, width: int, coder: str = "constriction",
@@ -168,7 +160,7 @@ class Codec:
 
         `room` as in `walk`, the others and the errors as in `encode`.
         """
-        return self._write(self._rounded(z), self.rounding(y), height, width, coder, chunks, progress, room)
+        return self._write(self.rounded(z), self.rounding(y), height, width, coder, chunks, progress, room)
 
     def write_symbols(self, symbols: Symbols, height: int, width: int, coder: str = "constriction") -> bytes:
         """The file of given symbols of a picture of height x width; raises as `encode` does."""
@@ -176,6 +168,10 @@ class Codec:
         if shapes != self._shapes(height, width):
             raise ValueError(f"need symbols of the shapes {self._shapes(height, width)}, got {shapes}")
         return self._write(symbols.get("z"), given(symbols["y"]), height, width, coder)
+
+    def read(self, container: Container, progress: bool = False) -> Tensor:
+        """y_hat of a file, float32 (1, M, h, w); raises as `decode` does."""
+        return self._read(container, progress)[1]  # the symbols are not kept
 
     def read_symbols(self, container: Container) -> Symbols:
         """The symbols of a file, checked; raises as `decode` does."""
@@ -187,14 +183,18 @@ class Codec:
         Nothing is written; a file must give the same pixels and nearly these bits.
         """
         pixels = images.as_array(image)
-        y, z = self.latents(pixels)
-        return self._estimate(z, self.rounding(y), *pixels.shape[:2])
+        y_hat, bits = self.expect(*self.latents(pixels))
+        return self.synthesise(y_hat, *pixels.shape[:2]), bits
 
-    def estimate_symbols(self, symbols: Symbols, height: int, width: int) -> tuple[np.ndarray, float]:
-        """The same of given symbols of a picture of height x width, say of a file that was searched for."""
-        return self._estimate(symbols.get("z"), given(symbols["y"]), height, width)
+    def expect(self, y: Tensor, z: Tensor | None) -> tuple[Tensor, float]:
+        """The same of latents before rounding: y_hat, float32 (1, M, h, w), and the estimate of the bits."""
+        return self._expect(self.rounded(z), *y.shape[1:], self.rounding(y))
 
-    def _estimate(self, z: np.ndarray | None, choose: Code, height: int, width: int) -> tuple[np.ndarray, float]:
+    def expect_symbols(self, symbols: Symbols) -> tuple[Tensor, float]:
+        """The same of given symbols, say of a file that was searched for."""
+        return self._expect(symbols.get("z"), *symbols["y"].shape[1:], given(symbols["y"]))
+
+    def _expect(self, z: np.ndarray | None, h: int, w: int, choose: Code) -> tuple[Tensor, float]:
         bits = []
 
         def count(group: Group, mean: Tensor, index: Tensor) -> Tensor:
@@ -203,27 +203,24 @@ class Codec:
             return symbols
 
         with torch.inference_mode():
-            _, y_hat = self.walk(z, *self._shapes(height, width)["y"][1:], count)
+            _, y_hat = self.walk(z, h, w, count)
             if z is not None:
                 z = torch.from_numpy(z).float()[None].to(self._device())
                 bits.append(self.network.bits_z(z).item())
-        return self.synthesise(y_hat, height, width), sum(bits)
+        return y_hat, sum(bits)
 
     # --- pixels <-> latents ---
 
-    def latents(self, pixels: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
-        """y, float32 (M, h, w), and the symbols of z."""
-        y, z = self._latents(pixels)
-        return y, self._rounded(z)
-
-    def _latents(self, pixels: np.ndarray, progress: bool = False) -> Latents:
+    def latents(self, pixels: np.ndarray, progress: bool = False) -> Latents:
+        """What g_a and h_a make of a picture, uint8 (H, W, 3)."""
         limits.check_size(*pixels.shape[:2])
         y = tiles.analyse(self.network.g_a, pixels, self.network.downscale, self._device(), progress)
         if "z" not in self.tables:
             return Latents(y, None)
         return Latents(y, tiles.hyper_analyse(self.network.side_latent, y, self._device()))
 
-    def _rounded(self, z: Tensor | None) -> np.ndarray | None:
+    def rounded(self, z: Tensor | None) -> np.ndarray | None:
+        """The symbols of z, if there is one."""
         return None if z is None else self._checked(round_to(z)[0]).numpy().astype(np.int32)
 
     def synthesise(self, y_hat: Tensor, height: int, width: int, progress: bool = False) -> np.ndarray:

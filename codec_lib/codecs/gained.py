@@ -26,7 +26,7 @@ class GainedCodec:
     """A model and its gains, frozen.
 
     Attributes:
-        gained: the model, its weights rounded to what is stored.
+        network: the model and its gains, its weights rounded to what is stored.
         tables: the integer tables of each stream; of a stream whose tables change with the rate (`Prior.table_steps`),
             one set after the other, from the lowest quality to the highest.
         preset: what it was trained as.
@@ -35,27 +35,18 @@ class GainedCodec:
         digest: SHA-256 of weights and tables, 32 bytes.
     """
 
-    gained: Gained
+    network: Gained
     tables: dict[str, Tables]
     preset: str
     lmbdas: tuple[float, ...]
     tensors: dict[str, Tensor]
     digest: bytes
-    shares_transforms: ClassVar = True
+    quality: ClassVar = None  # in particular: it has a range of them
 
     @property
     def model(self) -> str:
         """The model's public name."""
-        return self.gained.model.name
-
-    @property
-    def dimensions(self) -> tuple:
-        """As of a codec of one rate."""
-        return self.gained.dimensions
-
-    @property
-    def quality(self) -> None:
-        """None in particular: it has a range of them."""
+        return self.network.model.name
 
     @property
     def rate_point(self) -> dict[str, tuple[float, ...]]:
@@ -81,7 +72,7 @@ class GainedCodec:
                 f"The {self.model} model in the preset {self.preset} has the qualities {low:g} to {high:g}, "
                 f"not {quality:g}."
             )
-        network = self.gained.at(thousandths).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        network = self.network.at(thousandths).eval().requires_grad_(False).to(memory_format=torch.channels_last)
         counts, tables = network.table_counts(), dict(self.tables)
         for stream, step in network.table_steps.items():
             nearest = with_tables(self.qualities, step).index(_nearest(thousandths, step))

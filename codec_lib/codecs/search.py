@@ -65,13 +65,6 @@ class Latents(NamedTuple):
     z: Tensor | None
 
 
-class Candidate(NamedTuple):
-    """A file and its loss, as it decodes."""
-
-    loss: float
-    data: bytes
-
-
 def check_effort(effort: int) -> None:
     """Refuse efforts that there are not.
 
@@ -88,7 +81,7 @@ def stages(effort: int) -> list[int]:
 
 
 def search(
-    network: Prior, lmbda: float, pixels: np.ndarray, start: Latents, write: Callable[[Latents], Candidate],
+    network: Prior, lmbda: float, pixels: np.ndarray, start: Latents, write: Callable[[Latents], tuple[float, bytes]],
     effort: int, progress: bool = False,
 ) -> Iterator[bytes]:  # fmt: skip
     """The best file of efforts 0, 1, .. one after the other; a large picture is searched tile by tile.
@@ -98,12 +91,12 @@ def search(
         lmbda: of the loss.
         pixels: the picture, uint8 (H, W, 3).
         start: what g_a and h_a make of it.
-        write: makes the file of latents, decodes it and tells its loss; a stage counts only where that falls.
+        write: gives the loss of the file of latents, as it decodes, and the file; a stage counts only where that falls.
         effort: the last, 0 to 9.
         progress: show a bar.
     """
-    latents, best = start, write(start)
-    yield best.data
+    latents, (least, data) = start, write(start)
+    yield data
     tiles = list(itertools.product(*(spans(n, OVERLAP, align=_CELL) for n in start.y.shape[1:])))
     total = sum(stages(effort)) * len(tiles)
     with tqdm(total=total, desc="search", unit="step", disable=not progress, leave=False) as bar:
@@ -111,10 +104,10 @@ def search(
             moved = Latents(*(None if latent is None else latent.clone() for latent in latents))
             for tile in tiles:
                 _move(network, lmbda, pixels, moved, tile, steps, bar)
-            candidate = write(moved)
-            if candidate.loss < best.loss:
-                best, latents = candidate, moved
-            yield best.data
+            loss, found = write(moved)
+            if loss < least:
+                least, data, latents = loss, found, moved
+            yield data
 
 
 def soft_round(u: Tensor, alpha: float) -> Tensor:

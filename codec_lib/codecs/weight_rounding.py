@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codec_lib.errors import BadData
-from codec_lib.networks.layers import MaskedConv2d
+from codec_lib.networks.layers import MaskedConv2d, per_channel
 
 _SCALE = ".scale"
 
@@ -37,8 +37,8 @@ def round_weights(model: nn.Module) -> dict[str, Tensor]:
         else:
             scale = tensor.flatten(1).abs().amax(1) / 127
             scale[scale == 0] = 1.0
-            shape = (-1, *[1] * (tensor.dim() - 1))
-            stored[name] = torch.round(tensor / scale.view(shape)).nan_to_num().to(torch.int8).contiguous()
+            rows = torch.round(tensor / per_channel(scale, tensor.dim())).nan_to_num()
+            stored[name] = rows.to(torch.int8).contiguous()
             stored[name + _SCALE] = scale
     return stored
 
@@ -60,7 +60,7 @@ def restore(network: nn.Module, stored: dict[str, Tensor]) -> nn.Module:
         tensor = stored[name]
         if name + _SCALE not in stored:
             return tensor.to(types[name], copy=True)
-        return (tensor * stored[name + _SCALE].view(-1, *[1] * (tensor.dim() - 1))).to(types[name])
+        return (tensor * per_channel(stored[name + _SCALE], tensor.dim())).to(types[name])
 
     weights = {name: restored(name) for name in stored if not name.endswith(_SCALE)}
     network.load_state_dict(weights, assign=True)  # copying them once more takes a fifth of loading

@@ -110,12 +110,13 @@ class Container(Header):
     @property
     def overhead(self) -> int:
         """Bytes of the file besides streams and chunks' contents."""
-        return len(_head(self)) + _CHECKSUM
+        fixed = _HEAD_1 if self.version == 1 else _HEAD_2
+        return fixed.size + 4 * len(self.streams) + 8 * len(self.chunks) + _CHECKSUM
 
 
-def overhead(streams: int) -> int:
-    """Bytes that `pack` adds to so many streams, where there are no chunks."""
-    return _HEAD_2.size + 4 * streams + _CHECKSUM
+def metadata(exif: bytes, icc: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The chunks of a TIFF structure and of an ICC profile; none of what is empty."""
+    return tuple((name, data) for name, data in ((EXIF, exif.removeprefix(b"Exif\0\0")), (ICC, icc)) if data)
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -140,15 +141,10 @@ def seal(container: Container, *symbols: np.ndarray) -> Container:
 
 
 def _head(c: Container) -> bytes:
-    model = registry.entry(c.model).number
-    if c.version == 1:
-        parts = (model, c.quality // 1000, CODER_IDS[c.coder], c.weights, c.height, c.width, c.seal)
-        fixed = _HEAD_1.pack(SIGNATURE, c.version, *parts, len(c.streams))
-    else:
-        fixed = _HEAD_2.pack(
-            SIGNATURE, c.version, registry.entry(c.model).number, CODER_IDS[c.coder], len(c.streams), len(c.chunks),
-            c.quality, c.weights, c.height, c.width, c.seal,
-        )  # fmt: skip
+    fixed = _HEAD_2.pack(
+        SIGNATURE, c.version, registry.entry(c.model).number, CODER_IDS[c.coder], len(c.streams), len(c.chunks),
+        c.quality, c.weights, c.height, c.width, c.seal,
+    )  # fmt: skip
     lengths = struct.pack(f"<{len(c.streams)}I", *map(len, c.streams))
     return fixed + lengths + b"".join(struct.pack("<4sI", name.encode("ascii"), len(data)) for name, data in c.chunks)
 

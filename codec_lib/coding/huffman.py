@@ -57,14 +57,14 @@ class _PrefixCode:
         return np.packbits(np.concatenate([bits[piece][valid[piece]] for piece in pieces])).tobytes()
 
     def read(self, data: bytes, count: int) -> np.ndarray:
-        """The reverse of `write`: int32 (count), at least one.
+        """The reverse of `write`: int32 (count).
 
         Raises:
             Truncated, Corrupt: these are not the codes of `count` symbols.
         """
         if count * int(self.lengths.min()) > 8 * len(data):
             raise Truncated("A stream holds fewer symbols than it says.")
-        if len(self.symbols) == 1:  # its code has no bits
+        if not count or len(self.symbols) == 1:  # there are no bits
             expect_end(data, 0)
             return np.full(count, self.symbols[0], np.int32)
         parts, skip = [], 0
@@ -176,7 +176,7 @@ class Huffman:
             Truncated, Corrupt: it is no such stream, or not of `count` symbols.
         """
         count, at = read_count(data, count)
-        return _read_codes(self.code, data[at:], count)
+        return self.code.read(data[at:], count)
 
     def state(self) -> dict:
         """The table in values that JSON has."""
@@ -259,20 +259,13 @@ class Huffman:
             expect_end(data, at)
             return np.zeros(0, np.int32)
         code, at = _read_table(data, at, alphabet)
-        return _read_codes(code, data[at:], count)
+        return code.read(data[at:], count)
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
     if len({key for key, _ in pairs}) < len(pairs):
         raise BadData("It names something twice.")
     return dict(pairs)
-
-
-def _read_codes(code: _PrefixCode, data: bytes, count: int) -> np.ndarray:
-    if count:
-        return code.read(data, count)
-    expect_end(data, 0)
-    return np.zeros(0, np.int32)
 
 
 def _gamma(value: int) -> str:

@@ -42,9 +42,6 @@ def plus(v: Tensor, integers: Tensor) -> Tensor:
 class Affine:
     """`W v + b` on the last dimension: (..., i) -> (..., o), and a ReLU after it if wanted.
 
-    Weights and bias are kept divided by 2^14, and 1/2 is added to the bias: the sum is then the value but for its
-    fraction. Powers of two change no bit of a float.
-
     Args:
         weight: (o, i). bias: (o).
         widths: sizes of the parts that the input comes in, one after the other; by default it comes in one.
@@ -55,27 +52,21 @@ class Affine:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, widths: Sequence[int] | None = None, rectified: bool = False):
-        weight, bias = _integers(weight, WEIGHT_BITS), _integers(bias, WEIGHT_BITS + VALUE_BITS)
-        check_sums(weight.abs().sum(1), bias)
-        self.weights = [_shifted(part).contiguous() for part in weight.split(widths or weight.shape[1], 1)]
-        self.bias = _shifted(bias) + 0.5
+        weight, self.bias = _scaled(weight, bias)
+        self.weights = [part.contiguous() for part in weight.split(widths or weight.shape[1], 1)]
         self.low = 0.0 if rectified else -LIMIT
 
     def __call__(self, *parts: Tensor) -> Tensor:
-        """A value of the grid for the parts of one; those after the first have two dimensions."""
+        """A value of the grid for the parts of one; those after the first have two dimensions.
+
+        A part may have no columns instead of its own: it is zero.
+        """
         (v, *others), (weight, *more) = parts, self.weights
-        total = nn.functional.linear(v, weight, self.bias)
+        total = nn.functional.linear(v, weight if v.shape[-1] else weight[:, :0], self.bias)
         for v, weight in zip(others, more, strict=True):
-            total.addmm_(v, weight.T)
+            if v.shape[1]:
+                total.addmm_(v, weight.T)
         return _to_value(total, self.low)
-
-    def of_zeros(self, n: int) -> Tensor:
-        """The same of n rows of zeros, without a product."""
-        return _to_value(self.bias.clone(), self.low).expand(n, -1)
-
-
-def _shifted(integers: Tensor) -> Tensor:
-    return integers * 2.0**-WEIGHT_BITS
 
 
 def _to_value(total: Tensor, low: float) -> Tensor:
@@ -117,11 +108,8 @@ class Upsampling:
     """A 5x5 transposed convolution of stride 2: (h, w, i) -> (2 h, 2 w, o)."""
 
     def __init__(self, layer: nn.ConvTranspose2d, rectified: bool = False):
-        weight = _integers(layer.weight, WEIGHT_BITS)  # (i, o, 5, 5)
-        bias = _integers(layer.bias, WEIGHT_BITS + VALUE_BITS)
-        check_sums(weight.abs().sum((0, 2, 3)), bias)
-        self.weight = _shifted(weight.permute(2, 3, 1, 0).reshape(-1, layer.in_channels))  # (5 5 o, i)
-        self.bias = _shifted(bias) + 0.5
+        weight, self.bias = _scaled(layer.weight.transpose(0, 1).flatten(1), layer.bias)  # (o, i 5 5)
+        self.weight = weight.unflatten(1, (-1, 25)).permute(2, 0, 1).flatten(0, 1)  # (5 5 o, i)
         self.low = 0.0 if rectified else -LIMIT
 
     def __call__(self, v: Tensor) -> Tensor:
@@ -138,18 +126,19 @@ class Upsampling:
         return _to_value(total[2 : 2 + 2 * h, 2 : 2 + 2 * w], self.low)
 
 
-def _integers(weights: Tensor, bits: int) -> Tensor:
-    return torch.round(weights.detach().cpu().double() * 2**bits)
+def _scaled(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (o, i) and bias (o) as integers divided by 2^14, and 1/2 added to the bias.
 
-
-def check_sums(magnitude: Tensor, bias: Tensor) -> None:
-    """Refuse weights, given by the sum of their magnitudes for each output, that could make a sum inexact.
+    The sum is then the value but for its fraction. Powers of two change no bit of a float.
 
     Raises:
-        BadData: they could.
+        BadData: weights so large that a sum could be inexact.
     """
-    if not (magnitude * LIMIT + bias.abs() < _LARGEST_SUM).all():  # not a number, either
+    weight = torch.round(weight.detach().cpu().double() * 2**WEIGHT_BITS)
+    bias = torch.round(bias.detach().cpu().double() * 2 ** (WEIGHT_BITS + VALUE_BITS))
+    if not (weight.abs().sum(1) * LIMIT + bias.abs() < _LARGEST_SUM).all():  # not a number, either
         raise BadData("The weights are too large for exact integer networks.")
+    return weight * 2.0**-WEIGHT_BITS, bias * 2.0**-WEIGHT_BITS + 0.5
 
 
 def integer_layers(network: nn.Sequential, widths: Sequence[int] | None = None) -> list[Layer]:

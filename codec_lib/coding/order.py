@@ -96,7 +96,8 @@ def walk(order: Order, like: Tensor, predict: Predict, visit: Visit, known: Tens
         like: tensor of the latent's shape (B, M, h, w), dtype and device; its values are not used.
         predict: `predict(positions, around)` gives two tensors (B, n, M) that tell the distribution at
             n positions from what is known: `around` (B, n, taps, M) holds the neighbours that the mask
-            shows, zero beyond the border and where nothing is coded yet.
+            shows, zero beyond the border and where nothing is coded yet; the first group, which sees nothing, has
+            no taps.
         visit: `visit(positions, *prediction)` gives y_hat there, (B, n, M).
         known: `framed(like)`, or some of its channels, if others shall see what is known there.
 
@@ -106,10 +107,12 @@ def walk(order: Order, like: Tensor, predict: Predict, visit: Visit, known: Tens
     h, w = like.shape[2:]
     known = framed(like) if known is None else known
     around = taps(order.offsets(), w).to(like.device)
+    late = order.times(h, w).flatten() > 0
     for positions in order.groups(h, w):
+        seen = around if late[positions[0]] else around[:0]
         positions = positions.to(like.device)
         at = places(positions, w)
-        prediction = predict(positions, known[:, at[:, None] + around])
+        prediction = predict(positions, known[:, at[:, None] + seen])
         known[:, at] = visit(positions, *prediction)
     return unframed(known, h, w)
 

@@ -8,8 +8,8 @@ import numpy as np
 from codec_lib.coding import adaptive_arithmetic
 from codec_lib.coding.compressor import checked_alphabet, checked_symbols, read_alphabet
 from codec_lib.coding.huffman import Huffman
-from codec_lib.coding.varints import read_varint, write_varint
-from codec_lib.errors import Corrupt, Truncated, Unsupported
+from codec_lib.coding.varints import take, write_varint
+from codec_lib.errors import Corrupt, Unsupported
 
 COMPRESSORS = ("huffman", "adaptive")
 """The names of the coders."""
@@ -56,12 +56,10 @@ def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> n
     alphabet, at = read_alphabet(data, 0, alphabet)
     if alphabet <= _FINE:
         return adaptive_arithmetic.decode(data[at:], alphabet, count)
-    length, at = read_varint(data, at)
-    if at + length > len(data):
-        raise Truncated("A stream ends inside its coarser digits.")
-    adaptive_arithmetic.check_length(data[at + length :], _FINE, count)
-    coarse = adaptive_arithmetic.decode(data[at : at + length], -(-alphabet // _FINE), count)
-    fine = adaptive_arithmetic.decode(data[at + length :], _FINE, len(coarse))
+    first, at = take(data, at)
+    adaptive_arithmetic.check_length(data[at:], _FINE, count)
+    coarse = adaptive_arithmetic.decode(first, -(-alphabet // _FINE), count)
+    fine = adaptive_arithmetic.decode(data[at:], _FINE, len(coarse))
     symbols = coarse * _FINE
     symbols[_sorted(coarse)] += fine
     if (symbols >= alphabet).any():

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec_lib import registry
 from codec_lib.coding.compressor import entropy
 from codec_lib.errors import Unsupported
 from codec_lib.networks import quantization
 from codec_lib.networks.models import Prediction
-from codec_lib.registry import AUTOENCODERS
 
 BITS = (1, 2, 4, 10)
 """B of the reports' quantisers."""
@@ -101,6 +101,7 @@ class Autoencoder(nn.Module):
     first_contrast = 0.2
     own_noise = False
     pretrained: str | None = None  # weights of others that it can start from
+    pooled = residual = False  # max-pooling instead of strides; blocks beside each halving and doubling
 
     def __init__(self, size: Size, B: int, straight_through: bool = False):
         super().__init__()
@@ -126,7 +127,7 @@ class Autoencoder(nn.Module):
         return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)][-1]
 
     def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        raise NotImplementedError
+        return _encoder(size, size.C, self.residual, self.pooled), _decoder(size, self.residual)
 
     def start_from(self, source: "Autoencoder", crops: Callable[[], Tensor]) -> None:
         """Begin with the weights of another of the same dimensions; crops (n, 3, H, W) in [0, 1], made where needed."""
@@ -215,9 +216,7 @@ class MaxPool(Autoencoder):
     """Convolutions of stride 1, each followed by max-pooling."""
 
     name = "ae-maxpool"
-
-    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        return _encoder(size, size.C, pooled=True), _decoder(size)
+    pooled = True
 
 
 class Strided(Autoencoder):
@@ -225,17 +224,12 @@ class Strided(Autoencoder):
 
     name = "ae-strided"
 
-    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        return _encoder(size, size.C), _decoder(size)
-
 
 class Residual(Autoencoder):
     """`Strided` with a residual block after each halving and before each doubling."""
 
     name = "ae-residual"
-
-    def _networks(self, size: Size) -> tuple[nn.Module, nn.Module]:
-        return _encoder(size, size.C, residual=True), _decoder(size, residual=True)
+    residual = True
 
 
 class Variational(Autoencoder):
@@ -300,8 +294,7 @@ def make(name: str, preset: str, B: int, straight_through: bool = False) -> Auto
     Raises:
         Unsupported: no such model or preset, or B is none of `BITS`.
     """
-    if name not in AUTOENCODERS:
-        raise Unsupported(f"There is no autoencoder '{name}'; choose from {', '.join(AUTOENCODERS)}.")
+    entry = registry.entry(name, registry.AUTOENCODERS)
     check_bits(name, B)
     check_preset(name, preset, B)
-    return AUTOENCODERS[name].load()(_sizes(name, B)[preset], B, straight_through)
+    return entry.load()(_sizes(name, B)[preset], B, straight_through)

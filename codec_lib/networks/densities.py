@@ -148,28 +148,25 @@ class PiecewiseLinearDensity(nn.Module):
         self.low, self.high, self.knots = low, high, knots
         self.height = nn.Parameter(torch.zeros(knots))
 
-    def _heights(self) -> tuple[Tensor, float]:
+    def _at(self, x: Tensor) -> tuple[Tensor, float, Tensor, Tensor]:
+        """The knots' heights and distance; the knot left of each x, and what part of the way to the next x lies."""
         h = F.softplus(self.height)
         width = (self.high - self.low) / (self.knots - 1)
-        return h / (width * (h.sum() - (h[0] + h[-1]) / 2)), width
+        position = ((x - self.low) / width).clamp(0, self.knots - 1)
+        left = position.floor().long().clamp(max=self.knots - 2)
+        return h / (width * (h.sum() - (h[0] + h[-1]) / 2)), width, left, position - left
 
     def pdf(self, x: Tensor) -> Tensor:
         """p(x) >= 0. (n) -> (n)."""
-        p, width = self._heights()
-        position = ((x - self.low) / width).clamp(0, self.knots - 1)
-        left = position.floor().long().clamp(max=self.knots - 2)
-        t = position - left
+        p, _, left, t = self._at(x)
         inside = (x >= self.low) & (x <= self.high)
         return torch.where(inside, p[left] * (1 - t) + p[left + 1] * t, torch.zeros_like(x))
 
     def cdf(self, x: Tensor) -> Tensor:
         """c(x) in [0, 1]. (n) -> (n)."""
-        p, width = self._heights()
+        p, width, left, t = self._at(x)
         cells = width * (p[:-1] + p[1:]) / 2
         below = torch.cat([cells.new_zeros(1), cells.cumsum(0)])
-        position = ((x - self.low) / width).clamp(0, self.knots - 1)
-        left = position.floor().long().clamp(max=self.knots - 2)
-        t = position - left
         return below[left] + width * (p[left] * t + (p[left + 1] - p[left]) * t * t / 2)
 
 

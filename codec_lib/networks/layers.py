@@ -152,5 +152,6 @@ class MaskedConv2d(nn.Conv2d):
         return self.weight[:, :, self.mask].transpose(1, 2).flatten(1)
 
     def at(self, around: Tensor) -> Tensor:
-        """The same at single positions: their neighbours (B, n, taps, i) -> (B, n, o)."""
-        return F.linear(around.flatten(2), self.matrix(), self.bias)
+        """The same at single positions: their neighbours (B, n, taps, i), or none (B, n, 0, i) -> (B, n, o)."""
+        around = around.flatten(2)
+        return F.linear(around, self.matrix()[:, : around.shape[2]], self.bias)

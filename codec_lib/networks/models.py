@@ -8,7 +8,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from codec_lib import registry
-from codec_lib.errors import Unsupported
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,4 @@ def make(name: str, preset_name: str, lmbda: float) -> nn.Module:
     Raises:
         Unsupported: no model or preset has that name.
     """
-    if name not in registry.PRIORS:
-        raise Unsupported(f"There is no model '{name}'; choose from {', '.join(registry.PRIORS)}.")
-    return registry.PRIORS[name].load()(preset(preset_name, lmbda, name))
+    return registry.entry(name, registry.PRIORS).load()(preset(preset_name, lmbda, name))

@@ -67,7 +67,16 @@ class ResNet18(Autoencoder):
 
     def fetch_pretrained(self) -> str | None:
         """Start the encoder from ImageNet's weights; if that cannot be, the reason in a sentence."""
-        return self.g_a.fetch_pretrained(self.pretrained)
+        from transformers import ResNetModel
+
+        if self.size.widths[-1] != 512:
+            return "there are no pretrained weights of this width"
+        try:
+            theirs = ResNetModel.from_pretrained(self.pretrained, use_safetensors=True)
+        except OSError:
+            return f"the pretrained weights {self.pretrained} cannot be fetched"
+        self.g_a.resnet.load_state_dict(theirs.state_dict())
+        return None
 
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
@@ -80,10 +89,8 @@ class ResNet18(Autoencoder):
         h = entry(self._seen(h))
         for up, (mean, basis, _) in zip(self.g_s[1:-1], reversed(stages), strict=True):
             h = up.start(h, mean, basis)
-        last = self.g_s[-1]
-        last.weight.zero_()
-        last.weight[range(3), range(3), 1, 1] = 1.0
-        last.bias.fill_(-0.5)
+        _centred_identity(self.g_s[-1].weight)
+        self.g_s[-1].bias.fill_(-0.5)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.num_batches_tracked.fill_(_GIVEN)
@@ -188,17 +195,6 @@ class _Encoder(nn.Module):
         """x (B, 3, H, W) in [-1, 1] -> (B, w, H/32, W/32), 0 and above."""
         x = (x + 1) / 2  # back to [0, 1]
         return self.resnet((x - self.mean) / self.deviation).last_hidden_state
-
-    def fetch_pretrained(self, source: str) -> str | None:
-        from transformers import ResNetModel
-
-        if self.resnet.config.hidden_sizes[-1] != 512:
-            return "there are no pretrained weights of this width"
-        try:
-            self.resnet.load_state_dict(ResNetModel.from_pretrained(source, use_safetensors=True).state_dict())
-        except OSError:
-            return f"the pretrained weights {source} cannot be fetched"
-        return None
 
     def start(self, x: Tensor, stages: list[Stage]) -> Tensor:
         """Pass on the coefficients of the KLT, crops x in [0, 1] -> features that hold the last ones.

@@ -48,11 +48,6 @@ class ContextPrior(Conditional):
         """The layers of the entropy parameters before the last."""
         return [layer for layer in self.entropy_parameters[:-1] if isinstance(layer, nn.Conv2d)]
 
-    def describe(self, y: Tensor) -> Tensor:
-        """The signs are wanted too, for the means; the published h_a, with M inputs, has no room for both."""
-        amplitude = super().describe(y)
-        return amplitude if self.published_form else torch.cat([amplitude, amplitude * y.sign()], 1)
-
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([psi, self.context.at(around)], 2).transpose(1, 2)[..., None]  # (B, 2 P, n, 1)
         return self.entropy_parameters(both)[..., 0].transpose(1, 2).chunk(2, 2)
@@ -181,10 +176,8 @@ class ExactContext(ExactConditional):
         n = len(psi)
         if n % 4:  # matrix products of 4, 8, 12 .. rows are faster than of a row less
             psi, around = (F.pad(t, (*[0] * (2 * t.dim() - 1), -n % 4)) for t in (psi, around))
-        known = around.any()  # not where anchors are predicted
-        context = self.context(around.flatten(1).double()) if known else self.context.of_zeros(len(around))
         first, *others = self.entropy_parameters
-        v = first(psi.double(), context)
+        v = first(psi.double(), self.context(around.flatten(1).double()))
         for layer in others:
             v = layer(v)
         return v[:n, : self.M], table_of(v[:n, self.M :])

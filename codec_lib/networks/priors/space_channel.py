@@ -99,11 +99,6 @@ class SpaceChannel(Conditional):
         starts = [0, *ends[:-1]]
         self.slices = nn.ModuleList([Slice(a, b - a, 2 * N, N) for a, b in zip(starts, ends, strict=True)])
 
-    def describe(self, y: Tensor) -> Tensor:
-        """Amplitudes, and signs for the means."""
-        amplitude = torch.log2(1 + y.abs())
-        return torch.cat([amplitude, amplitude * y.sign()], 1)
-
     def predict_all(self, psi: Tensor, y_noisy: Tensor) -> tuple[Tensor, Tensor]:
         shown = self.order.shown(*y_noisy.shape[2:]).to(y_noisy.device)
         predicted = [
@@ -185,7 +180,9 @@ class ExactSlice:
     def __init__(self, part: Slice):
         self.channels = part.channels
         before, own = part.inv_std.split([part.channels.start, part.channels.stop - part.channels.start])
-        self.earlier = None if part.earlier is None else _affine(_matrix(part.earlier), part.earlier.bias, before)
+        self.earlier = None
+        if part.earlier is not None:  # its weight (o, i, 3, 3) as a matrix (o, 9 i), for neighbours row by row
+            self.earlier = _affine(part.earlier.weight.permute(0, 2, 3, 1).flatten(1), part.earlier.bias, before)
         self.anchors = _affine(part.anchors.matrix(), part.anchors.bias, own)
         contexts = [context.out_channels for context in (part.anchors, part.earlier) if context is not None]
         widths = part.layers[0].in_channels - sum(contexts), *contexts
@@ -193,8 +190,7 @@ class ExactSlice:
 
     def predict(self, psi: Tensor, earlier: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, on the grid, and table of each symbol at n positions; earlier (n, 9, before), around (n, taps, ..)."""
-        known = around.any()  # not where anchors are predicted
-        contexts = [_of(self.anchors, around) if known else self.anchors.of_zeros(len(around))]
+        contexts = [_of(self.anchors, around)]
         if self.earlier is not None:
             contexts.append(_of(self.earlier, earlier))
         first, *others = self.entropy_parameters
@@ -215,11 +211,6 @@ def _of(context: Affine, neighbours: Tensor) -> Tensor:
     """A context of the neighbours (n, taps, channels) of n positions."""
     values = neighbours.flatten(1).double()
     return context(values, values.abs())
-
-
-def _matrix(layer: nn.Conv2d) -> Tensor:
-    """The weight (o, i, 3, 3) as a matrix (o, 9 i), for neighbours row by row."""
-    return layer.weight.permute(0, 2, 3, 1).flatten(1)
 
 
 class ExactSpaceChannel(ExactConditional):

@@ -54,7 +54,6 @@ class Analysis(nn.Module):
             `M`, channels of y. `blocks`, residual blocks at 1/4 and at 1/8.
     """
 
-    random_start = False
     FACTORS = (4, 2, 2)
 
     def __init__(self, size: Preset):

@@ -48,8 +48,6 @@ def deconv(i: int, o: int) -> nn.ConvTranspose2d:
 class Analysis(nn.Sequential):
     """g_a of Balle et al. 2018, fig. 4: (B, 3, H, W) in [0, 1] -> (B, M, H/16, W/16)."""
 
-    random_start = False
-
     def __init__(self, size: Preset):
         N, M = size.N, size.M
         super().__init__(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
