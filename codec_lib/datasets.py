@@ -199,7 +199,7 @@ def can_be_had(name: str) -> bool:
     """Whether a named data set is here or can be fetched; fetches it."""
     try:
         fetch(name, progress=False)
-    except BadData:
+    except (BadData, OSError):
         return False
     return True
 

@@ -102,9 +102,8 @@ def _save(image: Image.Image, file, filename) -> None:
     if icc:  # the samples stay as they are: the profile explains them to the reader
         source = image.copy()
         source.info.pop("icc_profile", None)
-    chunks = ((container.EXIF, exif.removeprefix(b"Exif\0\0")), (container.ICC, icc))
-    pixels = images.as_array(source)
-    file.write(rates.codec(point).encode(pixels, chunks=tuple((n, d) for n, d in chunks if d), **options))
+    chunks = container.metadata(exif, icc)
+    file.write(rates.codec(point).encode(images.as_array(source), chunks=chunks, **options))
 
 
 Image.register_open(FORMAT, CbkImageFile, _accept)

@@ -14,6 +14,11 @@ THOUSAND = 1000
 """Files tell quality in thousandths."""
 
 
+def in_units(thousandths: int) -> float:
+    """A quality as `--quality` has it; whole ones are integers, as weight files are named."""
+    return thousandths / THOUSAND if thousandths % THOUSAND else thousandths // THOUSAND
+
+
 def check_quality(quality: float) -> None:
     """Refuse what is no quality.
 

@@ -1,7 +1,6 @@
 """`.cbk` files as pictures."""
 
 import argparse
-import functools
 import io
 import sys
 import threading
@@ -41,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
         _suffix(job.target)
         if args.state:
             check_output(job.target, args.state)
-    watched = len(jobs) == 1 and sys.stderr.isatty()
-    return over(jobs, functools.partial(_decode, _Codecs(args.weights), args.state, watched), args.jobs)
+    return over(jobs, _Reader(args, len(jobs) == 1 and sys.stderr.isatty()), args.jobs)
 
 
 def _suffix(target: Path) -> str:
@@ -50,31 +48,30 @@ def _suffix(target: Path) -> str:
     return ".png" if is_output(str(target)) else images.check_suffix(target)
 
 
-class _Codecs:
-    """The codecs of files, loaded when the next file needs another."""
+class _Reader:
+    """File -> picture, by the options of the command; one codec is kept for the next file: there are thousands."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.loaded, self.lock = folder, {}, threading.Lock()
+    def __init__(self, args: argparse.Namespace, watched: bool):
+        self.args, self.watched, self.loaded, self.lock = args, watched, {}, threading.Lock()
 
-    def __call__(self, header: container.Header):
+    def __call__(self, job: Job) -> Done:
+        data = read(job.source, container.read)
+        file = container.unpack(data)
+        table = self.args.state
+        if table and (file.model not in AUTOENCODERS or file.coder != "huffman-file"):
+            raise Unsupported(f"{job.source} needs no --state: all that decodes it is inside.")
+        pixels = self._codec(file).decode(data, table if file.model in AUTOENCODERS else self.watched)
+        chunks, picture = dict(file.chunks), io.BytesIO()
+        exif, icc = (chunks.get(name, b"") for name in (container.EXIF, container.ICC))
+        images.save(picture, pixels, _suffix(job.target), exif, icc)
+        write(job.target, picture.getvalue())
+        return Done(f"{pixels.shape[1]}x{pixels.shape[0]}")
+
+    def _codec(self, header: container.Header):
         from codec_lib.weights import weight_files
 
         key = header.model, header.quality, header.weights
         with self.lock:
             if key not in self.loaded:
-                self.loaded = {key: weight_files.load_for(header, self.folder)}  # one is kept: there are thousands
+                self.loaded = {key: weight_files.load_for(header, self.args.weights)}
             return self.loaded[key]
-
-
-def _decode(codecs: _Codecs, state: Path | None, watched: bool, job: Job) -> Done:
-    data = read(job.source, container.read)
-    file = container.unpack(data)
-    if state and (file.model not in AUTOENCODERS or file.coder != "huffman-file"):
-        raise Unsupported(f"{job.source} needs no --state: all that decodes it is inside.")
-    codec = codecs(file)
-    pixels = codec.decode(data, state if file.model in AUTOENCODERS else watched)
-    chunks = dict(file.chunks)
-    picture = io.BytesIO()
-    images.save(picture, pixels, _suffix(job.target), chunks.get(container.EXIF, b""), chunks.get(container.ICC, b""))
-    write(job.target, picture.getvalue())
-    return Done(f"{pixels.shape[1]}x{pixels.shape[0]}")

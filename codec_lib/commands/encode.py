@@ -1,16 +1,15 @@
 """Pictures as `.cbk` files."""
 
 import argparse
-import functools
 import io
 import sys
 from pathlib import Path
 
 from codec_lib import images
-from codec_lib.coding.container import EXIF, ICC, MAX_CHUNKS
+from codec_lib.coding.container import metadata
 from codec_lib.commands import options
 from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
-from codec_lib.errors import BadData, TooLarge, Unsupported
+from codec_lib.errors import BadData, Unsupported
 from codec_lib.registry import AUTOENCODERS
 
 HELP = "Write pictures (anything Pillow opens) as .cbk files."
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(names, target, args.out, ".cbk", images.SUFFIXES, args.force)
     if args.state:
         _check_state(args, jobs)
-    return over(jobs, functools.partial(_encode, _Writer(args, len(jobs) == 1 and sys.stderr.isatty())), args.jobs)
+    return over(jobs, _Writer(args, len(jobs) == 1 and sys.stderr.isatty()), args.jobs)
 
 
 def _split(args: argparse.Namespace) -> tuple[list[str], str | None]:
@@ -87,23 +86,13 @@ def _check_state(args: argparse.Namespace, jobs: list[Job]) -> None:
     check_output(args.state, jobs[0].source, force=args.force)
 
 
-def _encode(writer: "_Writer", job: Job) -> Done:
-    source = io.BytesIO(read(STANDARD)) if job.source == STANDARD else job.source
-    picture = images.read_picture(source, writer.keep)
-    data = writer(picture)
-    write(job.target, data)
-    height, width = picture.pixels.shape[:2]
-    line = f"{width}x{height}, {len(data):,} bytes, {8 * len(data) / (width * height):.3f} bpp"
-    return Done(line, picture.notes + writer.notes(picture, data))
-
-
 class _Writer:
     """Picture -> file, by the options of the command."""
 
     def __init__(self, args: argparse.Namespace, watched: bool):
         from codec_lib.weights.targets import Rates
 
-        self.args, self.keep = args, args.metadata == "keep"
+        self.args = args
         self.rates = Rates(args.model, args.preset, args.weights)
         self.quality = self.rates.chosen(1000 * args.bits if args.bits is not None else args.quality)
         coder = args.lossless or args.coder
@@ -113,30 +102,25 @@ class _Writer:
         if args.model not in AUTOENCODERS:
             self.options |= {"effort": args.effort, "progress": watched}
 
-    def __call__(self, picture: images.Picture) -> bytes:
+    def __call__(self, job: Job) -> Done:
+        from codec_lib.weights.targets import CLOSE
+
+        source = io.BytesIO(read(STANDARD)) if job.source == STANDARD else job.source
+        picture = images.read_picture(source, self.args.metadata == "keep")
+        height, width = picture.pixels.shape[:2]
+        size = self.args.size if self.args.bpp is None else int(self.args.bpp * height * width / 8)
+        data = self._file(picture, size)
+        write(job.target, data)
+        notes = list(picture.notes)
+        if size is not None and len(data) < (1 - CLOSE) * size:
+            notes.append(f"no quality comes nearer to {size:,} bytes")
+        return Done(f"{width}x{height}, {len(data):,} bytes, {8 * len(data) / (width * height):.3f} bpp", notes)
+
+    def _file(self, picture: images.Picture, size: int | None) -> bytes:
+        """Of the bytes allowed, if they are limited."""
         from codec_lib.weights import targets
 
-        on, size = self.rates.on(picture.pixels, chunks=_chunks(picture), **self.options), self._size(picture)
+        on = self.rates.on(picture.pixels, chunks=metadata(picture.exif, picture.icc), **self.options)
         if self.args.psnr is not None:
             return targets.smallest_reaching(on, self.args.psnr)
         return on.encode(self.quality) if size is None else targets.largest_within(on, size)
-
-    def notes(self, picture: images.Picture, data: bytes) -> list[str]:
-        """What to say of a file that is far smaller than it was allowed to be."""
-        from codec_lib.weights.targets import CLOSE
-
-        size = self._size(picture)
-        return [] if size is None or len(data) >= (1 - CLOSE) * size else [f"no quality comes nearer to {size:,} bytes"]
-
-    def _size(self, picture: images.Picture) -> int | None:
-        """The bytes allowed, if they are limited."""
-        height, width = picture.pixels.shape[:2]
-        return self.args.size if self.args.bpp is None else int(self.args.bpp * height * width / 8)
-
-
-def _chunks(picture: images.Picture) -> tuple[tuple[str, bytes], ...]:
-    """The metadata as the file carries it."""
-    chunks = tuple((name, data) for name, data in ((EXIF, picture.exif), (ICC, picture.icc)) if data)
-    if sum(len(data) for _, data in chunks) > MAX_CHUNKS:
-        raise TooLarge(f"The picture has more than {MAX_CHUNKS // 2**20} MiB of metadata; use --metadata strip.")
-    return chunks

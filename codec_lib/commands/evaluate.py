@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
 
     rates = Rates(args.model, args.preset, args.weights)
     named = [1000 * bits for bits in args.bits] if args.bits else args.quality
-    points = [rates.chosen(point) for point in named or rates.qualities or [None]]
+    whole = [point for point in rates.qualities if point % 1000 == 0]
+    points = [rates.chosen(point) for point in named or whole or [None]]
     if args.csv:
         check_output(args.csv)
     loaded = [rates.codec(point) for point in points]

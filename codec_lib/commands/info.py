@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codec_lib.coding import container
 from codec_lib.commands.files import STANDARD, read
+from codec_lib.rates import in_units
 
 HELP = "Tell what a .cbk file holds, after checking it."
 
@@ -20,9 +21,8 @@ def run(args: argparse.Namespace) -> None:
     """Print it."""
     data = read(STANDARD if str(args.input) == "/dev/stdin" else args.input, container.read)
     file = container.unpack(data)
-    quality, between = divmod(file.quality, 1000)
     facts = {
-        "model": file.model, "quality": quality + between / 1000 if between else quality, "coder": file.coder,
+        "model": file.model, "quality": in_units(file.quality), "coder": file.coder,
         "width": file.width, "height": file.height, "bytes": len(data),
         "bpp": round(8 * len(data) / (file.width * file.height), 4),
         "streams": [len(stream) for stream in file.streams],

@@ -32,11 +32,9 @@ def run(args: argparse.Namespace) -> None:
         name = f"{model} (default)" if model == DEFAULT_MODEL else model
         ranges = (args.weights / f"{model}-{preset}.safetensors" for preset in presets())
         files = [(_range(path), path) for path in ranges if path.is_file()]
-        files += sorted(
-            (f"{point} {int(path.stem.rpartition('-q')[2])}", path)
-            for path in args.weights.glob(f"{model}-*-q*.safetensors")
-            if path.stem.rpartition("-q")[2].isdigit()
-        )
+        of_one = {path: path.stem.rpartition("-q")[2] for path in args.weights.glob(f"{model}-*-q*.safetensors")}
+        points = sorted((int(number), path) for path, number in of_one.items() if number.isdigit())
+        files += [(f"{point} {number}", path) for number, path in points]
         for rate, path in files:
             digest = card_if_any(path).get("digest", "")[:16] or None
             rows.append({"model": name, "rate": rate, "preset": path.stem.partition("-q")[0].split("-")[-1],

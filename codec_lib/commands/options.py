@@ -55,12 +55,12 @@ def check_family(args: argparse.Namespace) -> None:
 
 def quality(text: str) -> int:
     """A quality as it is typed, 2.4, in thousandths."""
-    if not math.isfinite(float(text)):
+    thousandths = 1000 * float(text)
+    if not math.isfinite(thousandths):
         raise argparse.ArgumentTypeError(f"'{text}' is no quality")
-    thousandths = round(1000 * float(text))
-    if abs(1000 * float(text) - thousandths) > 1e-6:
+    if abs(thousandths - round(thousandths)) > 1e-6:
         raise argparse.ArgumentTypeError(f"'{text}' has more than three decimals")
-    return thousandths
+    return round(thousandths)
 
 
 def file_size(text: str) -> int:
@@ -76,8 +76,8 @@ def file_size(text: str) -> int:
 def positive(text: str) -> float:
     """A number above zero."""
     number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    if not 0 < number < 2**63:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero, or far too large")
     return number
 
 

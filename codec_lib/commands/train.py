@@ -13,12 +13,6 @@ HELP = "Train a model; under torchrun on several devices."
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The command's options."""
-    for add in (_add_subject, _add_length, _add_crops, _add_optimisation, _add_start):
-        add(p)
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def _add_subject(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", required=True, metavar="NAME", help=options.ALL_MODELS)
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
@@ -38,16 +32,10 @@ def _add_subject(p: argparse.ArgumentParser) -> None:
         "--straight-through", action="store_true", help="round an autoencoder's latent in training, instead of noise"
     )
     p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
-
-
-def _add_length(p: argparse.ArgumentParser) -> None:
     length = p.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
     length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
     length.add_argument("--steps", type=int, metavar="S", help="train this many steps")
-
-
-def _add_crops(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--dataset", default="train", metavar="DIR", help="folder, or train, more, embedded, or several: train+more"
     )
@@ -58,9 +46,6 @@ def _add_crops(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="greatest factor of them")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
-
-
-def _add_optimisation(p: argparse.ArgumentParser) -> None:
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
     p.add_argument(
         "--last-lr", type=float, default=0.01, metavar="SHARE", help="learning rate at the end, as a share of --lr"
@@ -73,9 +58,6 @@ def _add_optimisation(p: argparse.ArgumentParser) -> None:
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
     )
     p.add_argument("--compile", action="store_true", help="use torch.compile")
-
-
-def _add_start(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
     )
@@ -92,6 +74,7 @@ def _add_start(p: argparse.ArgumentParser) -> None:
         help="train the prior alone; g_a and g_s stay as they are (ae-resnet18: the two layers next to the quantiser)",
     )  # fmt: skip
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -135,7 +118,7 @@ def _origins(args: argparse.Namespace, settings):
         if file is None:
             continue
         origins[option] = weight_files.read(file)
-        if origins[option].dimensions != make_model(settings).dimensions:
+        if origins[option].network.dimensions != make_model(settings).dimensions:
             raise Unsupported(f"{file} holds transforms of other sizes than those to be trained.")
         if option == "start" and origins[option].quality is None and settings.lmbdas is None:
             raise Unsupported(f"{file} is for a range of rates, and so must be what begins from it: give --lmbdas.")

@@ -4,22 +4,22 @@
     on = rates.on(pixels)                                this picture at all of them
     data = largest_within(on, 60_000)                    or on.encode(2000), or smallest_reaching(on, 35.0)
 
-The searches know of a picture what `AtAllRates` says, whatever the model.
+The searches know of a picture what `OnPicture` tells, whatever the model.
 """
 
 import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from codec_lib import metrics, registry
 from codec_lib.errors import Unsupported
 from codec_lib.places import WEIGHTS
-from codec_lib.rates import THOUSAND
+from codec_lib.rates import THOUSAND, in_units
 from codec_lib.weights import weight_files
 
 CLOSE = 0.01
@@ -28,20 +28,6 @@ CLOSE_PSNR = 0.05
 """... or at most so many dB more than asked for."""
 RISE, RISE_PSNR = 1.6, 8.5
 """From the lowest quality to the highest, on Kodak: of the logarithm of the size, and dB."""
-
-
-class AtAllRates(Protocol):
-    """One picture at all qualities, in thousandths, rising."""
-
-    qualities: Sequence[int]
-
-    def encode(self, quality: int) -> bytes:
-        """Its file."""
-        ...
-
-    def psnr(self, quality: int, data: bytes) -> float:
-        """Of what its file decodes to, dB."""
-        ...
 
 
 class Rates:
@@ -79,45 +65,49 @@ class Rates:
         if quality is None:
             there = self.qualities
             return 2000 if 2000 in there or not there else there[0]
-        weight_files.check_choice(self.model, _in_units(quality))
+        registry.entry(self.model).load_codec().check_point(self.model, in_units(quality))
         return quality
 
     def codec(self, quality: int) -> weight_files.AnyCodec:
         """The codec of a quality; raises as `weight_files.load` does."""
         with self._lock:
-            if quality not in self._codecs and self._for_every_rate:  # one is kept: there are thousands
-                self._codecs = {quality: self._for_every_rate.at(quality / THOUSAND)}
-            elif quality not in self._codecs:
-                found = weight_files.load(self.model, _in_units(quality), self.preset, self.folder)
-                self._codecs[quality] = found
+            whole = self._for_every_rate
+            if quality in self._codecs:
+                pass
+            elif whole and quality in whole.qualities:  # one is kept: there are thousands
+                self._codecs = {quality: whole.at(quality / THOUSAND)}
+            else:
+                self._codecs[quality] = weight_files.load(self.model, in_units(quality), self.preset, self.folder)
             return self._codecs[quality]
 
-    def on(self, pixels: np.ndarray, **options) -> "_OnPicture":
+    def on(self, pixels: np.ndarray, **options) -> "OnPicture":
         """A picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`."""
-        return _OnPicture(self, pixels, options)
+        return OnPicture(self, pixels, options)
 
 
-def _in_units(quality: int) -> float:
-    """Thousandths as `--quality` has them, whole ones as integers."""
-    return quality / THOUSAND if quality % THOUSAND else quality // THOUSAND
+@dataclass(frozen=True)
+class OnPicture:
+    """One picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`."""
 
-
-class _OnPicture:
-    def __init__(self, rates: Rates, pixels: np.ndarray, options: dict):
-        self.rates, self.pixels, self.options = rates, pixels, options
+    rates: Rates
+    pixels: np.ndarray
+    options: dict
 
     @property
     def qualities(self) -> Sequence[int]:
+        """In thousandths, rising."""
         return self.rates.qualities
 
     def encode(self, quality: int) -> bytes:
+        """Its file."""
         return self.rates.codec(quality).encode(self.pixels, **self.options)
 
     def psnr(self, quality: int, data: bytes) -> float:
+        """Of what its file decodes to, dB."""
         return metrics.psnr(self.pixels, self.rates.codec(quality).decode(data))
 
 
-def largest_within(on: AtAllRates, size: int) -> bytes:
+def largest_within(on: OnPicture, size: int) -> bytes:
     """The file of the best quality that has at most `size` bytes, within 1 % of it if the qualities allow.
 
     Raises:
@@ -138,7 +128,7 @@ def largest_within(on: AtAllRates, size: int) -> bytes:
     return files[max(fitting)]
 
 
-def smallest_reaching(on: AtAllRates, psnr: float) -> bytes:
+def smallest_reaching(on: OnPicture, psnr: float) -> bytes:
     """The file of the lowest quality that decodes to at least `psnr` dB, within 0.05 dB if the qualities allow.
 
     Raises:

@@ -20,7 +20,7 @@ from codec_lib.coding.container import Header
 from codec_lib.errors import BadData, CodecError, WrongModel
 from codec_lib.files import write_bytes
 from codec_lib.places import WEIGHTS
-from codec_lib.rates import RATE_POINTS, THOUSAND
+from codec_lib.rates import RATE_POINTS, THOUSAND, in_units
 from codec_lib.weights import releases
 from codec_lib.weights.cards import read_card_of
 
@@ -33,24 +33,6 @@ DESCRIBED = {"model", "preset", "format", "digest", "transforms", "lmbda", "lmbd
 AnyCodec = Codec | AutoencoderCodec
 Frozen = AnyCodec | GainedCodec
 """What a weight file holds."""
-
-
-def rate_points(model: str) -> tuple[int, ...]:
-    """The rate points of the reports, from 1; of an autoencoder the bits of its quantiser.
-
-    Raises:
-        Unsupported: no such model, with the possible choices.
-    """
-    return registry.entry(model).load_codec().rate_points()
-
-
-def check_choice(model: str, quality: float) -> None:
-    """Refuse models and qualities that do not exist.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
-    registry.entry(model).load_codec().check_point(model, quality)
 
 
 def save(frozen: Frozen, path: str | Path, transforms_of: str | None = None) -> None:
@@ -90,8 +72,6 @@ def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def holder_of_transforms(frozen: Frozen, folder: Path) -> str | None:
     """The name, without suffix, of another model's weight file of the same rate that holds this g_a and g_s."""
-    if not frozen.shares_transforms:
-        return None
     own = transforms_in(frozen.tensors)
     beside = (path_of(model, frozen.preset, frozen.quality, folder) for model in registry.PRIORS)
     for path in sorted(path for path in beside if path.is_file()):
@@ -118,7 +98,7 @@ def _transforms_beside(path: Path, name: str) -> dict[str, Tensor]:
     return transforms_in(_open(path.with_name(f"{name}.safetensors"))[1])
 
 
-def path_of(model: str, preset: str, quality: int | None, folder: Path = WEIGHTS) -> Path:
+def path_of(model: str, preset: str, quality: float | None, folder: Path = WEIGHTS) -> Path:
     """Where the weights of a codec lie; those for every rate have the quality None."""
     return folder / (f"{model}-{preset}" + ("" if quality is None else f"-q{quality}") + ".safetensors")
 
@@ -182,11 +162,11 @@ def qualities_of(path: Path) -> range:
 
 def available(model: str, folder: str | Path = WEIGHTS, preset: str | None = None) -> list[int]:
     """The whole qualities of a model that have weights, in one preset or any."""
-    found = set()
+    found, points = set(), registry.entry(model).load_codec().rate_points()
     for name in [preset] if preset else registry.presets():
         ranged = qualities_of(path_of(model, name, None, Path(folder)))
         found |= {q for q in range(len(RATE_POINTS)) if THOUSAND * q in ranged}
-        found |= {q for q in rate_points(model) if path_of(model, name, q, Path(folder)).is_file()}
+        found |= {q for q in points if path_of(model, name, q, Path(folder)).is_file()}
     return sorted(found)
 
 
@@ -204,10 +184,11 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
         Unsupported: no such model, quality or preset.
         BadData: no weights for it, or they are damaged.
     """
-    check_choice(model, quality)
+    codec = registry.entry(model).load_codec()
+    codec.check_point(model, quality)
     quality = int(quality) if quality == int(quality) else quality  # as files are named
     if preset is not None:
-        registry.entry(model).load_codec().check_preset(model, preset, quality)
+        codec.check_preset(model, preset, quality)
     folder = Path(folder)
     for name in [preset] if preset else registry.presets():
         for point in (None, quality):
@@ -238,10 +219,8 @@ def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
         WrongModel: no weights at hand wrote it.
         BadData: there are none for its model and quality.
     """
-    whole, between = divmod(container.quality, THOUSAND)
-    quality = container.quality / THOUSAND if between else whole
-    points = (None,) if between else (None, whole)
-    paths = [path_of(container.model, p, point, Path(folder)) for p in registry.presets() for point in points]
+    quality = in_units(container.quality)
+    paths = [path_of(container.model, p, point, Path(folder)) for p in registry.presets() for point in (None, quality)]
     found = [path for path in paths if path.is_file()]
     for path in found:
         candidate = read(path)

@@ -6,9 +6,10 @@ import torch
 from conftest import with_random_gains
 from safetensors import safe_open
 
-from codec_lib import registry
+from codec_lib import images, registry, tables
 from codec_lib.codecs import gained
 from codec_lib.coding.container import unpack
+from codec_lib.commands.parser import main
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.networks import models
 from codec_lib.networks.gains import STEP, Gained, _power
@@ -34,6 +35,13 @@ def both(request, crops):
     return whole, gained.freeze(whole, "tiny")
 
 
+@pytest.fixture(scope="module")
+def narrow(crops):
+    """A model in training form, and frozen for the qualities 1 to 2."""
+    whole = untrained("hyperprior", crops)
+    return whole, gained.freeze(whole, "tiny", (0.0067, 0.013))
+
+
 def test_transforms_without_residual_blocks_have_gains_alone(monkeypatch, crops):
     size = models.Preset("paper", 8, 12)
     monkeypatch.setattr(models, "preset", lambda *_: size)
@@ -43,7 +51,7 @@ def test_transforms_without_residual_blocks_have_gains_alone(monkeypatch, crops)
         whole.model.g_a.rescale(100.0)
         whole.gains.gain.add_(0.3 * torch.randn_like(whole.gains.gain))
     assert not list(whole.gains.shifts_a)
-    one = gained.freeze(whole, "paper").gained.at(2400)
+    one = gained.freeze(whole, "paper").network.at(2400)
     x = crops[:2]
     rate = whole.gains(torch.full((2,), 2.4))
     with torch.no_grad():
@@ -125,11 +133,11 @@ def test_a_weight_file_holds_every_rate(both, photo, tmp_path):
     assert found.quality == 2.4 and (found.decode(data) == codec.decode(data)).all()
 
 
-def test_weights_of_a_narrow_range_have_its_qualities_alone(crops, photo, tmp_path):
-    whole = untrained("hyperprior", crops)
-    narrow = gained.freeze(whole, "tiny", (0.0067, 0.013))
-    assert narrow.digest != gained.freeze(whole, "tiny").digest
-    assert [gained.freeze(whole, "tiny", (0.005, 0.03)).qualities[end] for end in (0, -1)] == [550, 3276]
+def test_weights_of_a_narrow_range_have_its_qualities_alone(narrow, photo, tmp_path):
+    whole, narrow = narrow
+    wider = gained.freeze(whole, "tiny", (0.005, 0.03))
+    assert narrow.digest != wider.digest
+    assert [wider.qualities[end] for end in (0, -1)] == [550, 3276]
     path = weight_files.path_of("hyperprior", "tiny", None, tmp_path)
     weight_files.save(narrow, path)
     assert weight_files.read(path).digest == narrow.digest
@@ -145,10 +153,19 @@ def test_weights_of_a_narrow_range_have_its_qualities_alone(crops, photo, tmp_pa
     assert (rates.qualities, rates.chosen(None)) == (range(1000, 2001), 2000)
 
 
+def test_weights_for_a_range_are_evaluated_at_its_rate_points(narrow, photo, tmp_path):
+    weight_files.save(narrow[1], weight_files.path_of("hyperprior", "tiny", None, tmp_path))
+    (tmp_path / "pictures").mkdir()
+    images.write_picture(tmp_path / "pictures" / "photo.png", photo)
+    command = ["evaluate", "--model", "hyperprior", "--weights", tmp_path, "--dataset", tmp_path / "pictures"]
+    assert main([*map(str, command), "--quiet", "--csv", str(tmp_path / "table.csv")]) == 0
+    assert [row["lmbda"] for row in tables.read_csv(tmp_path / "table.csv")] == [0.0067, 0.013]
+
+
 @pytest.mark.parametrize("lmbdas", ["(0.0067, 0.0131)", "(0.0067, 0.025)", "(0.013, 0.0067)", "()", "(1, 2)", "nan"])
-def test_an_altered_range_is_refused(crops, tmp_path, lmbdas):
+def test_an_altered_range_is_refused(narrow, tmp_path, lmbdas):
     path = weight_files.path_of("hyperprior", "tiny", None, tmp_path)
-    weight_files.save(gained.freeze(untrained("hyperprior", crops), "tiny", (0.0067, 0.013)), path)
+    weight_files.save(narrow[1], path)
     told = path.read_bytes()
     size = int.from_bytes(told[:8], "little")
     header = told[8 : 8 + size].rstrip().replace(b"(0.0067, 0.013)", lmbdas.encode())
@@ -157,12 +174,12 @@ def test_an_altered_range_is_refused(crops, tmp_path, lmbdas):
         weight_files.read(path)
 
 
-def test_priors_share_transforms_and_their_gains(crops, tmp_path):
-    whole = untrained("hyperprior", crops)
+def test_priors_share_transforms_and_their_gains(narrow, tmp_path):
+    whole, first = narrow
     other = Gained(models.make("checkerboard", "tiny", 0.025), 0.025)
     shared = {k: v for k, v in whole.state_dict().items() if gained.of_transforms(k.removeprefix("model."))}
     other.load_state_dict(other.state_dict() | shared)
-    first, second = gained.freeze(whole, "tiny"), gained.freeze(other, "tiny")
+    second = gained.freeze(other, "tiny", first.lmbdas)
     weight_files.save(first, weight_files.path_of("hyperprior", "tiny", None, tmp_path))
     holder = weight_files.holder_of_transforms(second, tmp_path)
     assert holder == "hyperprior-tiny"
