@@ -31,9 +31,9 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None
             samples = samples.convert("RGB")
         if samples.mode != _MODES.get(space):
             return image, f"its colour profile is for {space} samples, which it has not, and is ignored"
-        if is_srgb(profile):
+        if space == "RGB" and is_srgb(profile):
             return image, None
-        samples = _transform(source, samples.mode)(samples)
+        samples = _converted(samples, source)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image, "its colour profile is damaged and is ignored"
     if alpha is not None:
@@ -51,16 +51,10 @@ def is_of_rgb(profile: bytes) -> bool:
 
 @functools.lru_cache(maxsize=16)
 def is_srgb(profile: bytes) -> bool:
-    """Whether an ICC profile of RGB samples differs from sRGB by no more than rounding: one level of 255."""
-    if not is_of_rgb(profile):
-        return False
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    try:
-        levels = np.linspace(0, 255, 18).astype(np.uint8)
-        colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(18, -1, 3)
-        converted = np.asarray(_transform(source, "RGB")(Image.fromarray(colours)))
-    except ImageCms.PyCMSError:
-        return False
+    """Whether a sound ICC profile of RGB samples differs from sRGB by no more than rounding: one level of 255."""
+    levels = np.linspace(0, 255, 18).astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(18, -1, 3)
+    converted = np.asarray(_converted(Image.fromarray(colours), ImageCms.ImageCmsProfile(io.BytesIO(profile))))
     return int(np.abs(converted.astype(int) - colours).max()) <= 1
 
 
@@ -77,10 +71,10 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert(mode[:-1]), image.getchannel("A")
 
 
-def _transform(source: ImageCms.ImageCmsProfile, mode: str):
-    target = ImageCms.createProfile("sRGB")
+def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Samples that a profile explains, as sRGB."""
     intent = ImageCms.getDefaultIntent(source)
     if intent not in iter(ImageCms.Intent):  # bytes swapped, in scikit-learn's china.jpg
         intent = ImageCms.Intent.PERCEPTUAL
-    transform = ImageCms.buildTransform(source, target, mode, "RGB", intent, ImageCms.Flags.BLACKPOINTCOMPENSATION)
-    return lambda image: ImageCms.applyTransform(image, transform)
+    target, flags = ImageCms.createProfile("sRGB"), ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.profileToProfile(image, source, target, intent, "RGB", flags=flags)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MS_SSIM_SMALLEST = 161
-"""MS-SSIM halves a picture four times under an 11x11 window: no side may be shorter than this."""
-
 
 def psnr_from_mse(mse: float) -> float:
     """PSNR [dB] of a mean squared error on the [0, 1] scale; infinite for 0."""
@@ -28,7 +25,7 @@ def mse(a: np.ndarray, b: np.ndarray) -> float:
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale SSIM (Wang et al. 2003) in [0, 1] of two pictures, uint8 (H, W, 3); NaN if too small."""
-    if min(a.shape[:2]) < MS_SSIM_SMALLEST:
+    if min(a.shape[:2]) < 161:  # it is halved four times under a window of 11x11
         return math.nan
     import torch
     from pytorch_msssim import ms_ssim as of_tensors
@@ -44,15 +41,13 @@ class Metric:
     Attributes:
         function: two pictures, uint8 (H, W, 3) -> a number, NaN where it is not defined.
         label: for axes, with its unit.
-        digits: that are the same on every machine.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
     label: str
-    digits: int
 
 
-METRICS = {"psnr": Metric(psnr, "PSNR [dB]", 1), "ms_ssim": Metric(ms_ssim, "MS-SSIM", 2)}
+METRICS = {"psnr": Metric(psnr, "PSNR [dB]"), "ms_ssim": Metric(ms_ssim, "MS-SSIM")}
 """Name of a column -> what is measured of every decoded picture."""
 
 

@@ -7,13 +7,9 @@ import re
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from codec_lib.errors import BadData
 from codec_lib.files import read_bytes, write_bytes
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Row = dict[str, object]
 
@@ -66,20 +62,13 @@ def read_csv(path: str | Path) -> list[Row]:
 def show(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> None:
     """Display a table in a notebook, as HTML where that can be shown, else as text; arguments as of `to_text`."""
     from IPython.display import display
-    from pandas import option_context
+    from pandas import DataFrame, option_context
 
-    table = to_frame(rows, columns, digits)
+    columns = columns_of(rows) if columns is None else columns
+    table = DataFrame({c: [_shown(row, c, digits) for row in rows] for c in columns})
     with option_context("display.max_colwidth", None):
         in_html = table.to_html(index=False, border=0)
     display({"text/plain": table.to_string(index=False), "text/html": in_html}, raw=True)
-
-
-def to_frame(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> "DataFrame":
-    """A table as a pandas frame of text, its numbers rounded; arguments as of `to_text`."""
-    from pandas import DataFrame
-
-    columns = columns_of(rows) if columns is None else list(columns)
-    return DataFrame({c: [_shown(row.get(c), _digits_of(c, digits)) for row in rows] for c in columns})
 
 
 def to_text(rows: list[Row], columns: list[str] | None = None, digits: int | dict[str, int] = 3) -> str:
@@ -91,7 +80,7 @@ def to_text(rows: list[Row], columns: list[str] | None = None, digits: int | dic
         digits: decimals of floats, for all columns or by column (3 for those not named).
     """
     columns = columns_of(rows) if columns is None else list(columns)
-    cells = [[_shown(row.get(c), _digits_of(c, digits)).replace("|", "\\|") for c in columns] for row in rows]
+    cells = [[_shown(row, c, digits).replace("|", "\\|") for c in columns] for row in rows]
     widths = [max([3, len(c), *(len(line[i]) for line in cells)]) for i, c in enumerate(columns)]
     right = [all(_is_number(row.get(c)) or row.get(c) is None for row in rows) for c in columns]
 
@@ -128,15 +117,13 @@ def _rounded(value: object, digits: int) -> object:
     return round(value, digits) + 0.0 if math.isfinite(value) else value  # + 0.0: no -0.0
 
 
-def _digits_of(column: str, digits: int | dict[str, int]) -> int:
-    return digits.get(column, 3) if isinstance(digits, dict) else digits
-
-
-def _shown(value: object, digits: int) -> str:
+def _shown(row: Row, column: str, digits: int | dict[str, int]) -> str:
+    value = row.get(column)
     if value is None:
         return ""
     if not _is_number(value) or isinstance(value, Integral):
         return str(value)
+    digits = digits.get(column, 3) if isinstance(digits, dict) else digits
     return f"{_rounded(value, digits):.{digits}f}"
 
 

@@ -4,7 +4,9 @@ Each at settings that give the best PSNR for its bits within about a second per 
 baseline with 4:2:0 chroma and optimised Huffman tables, as most JPEG files are.
 """
 
+import bisect
 import io
+import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -126,15 +128,11 @@ def curve(
     """`quality` and the means of `measure` over the pictures, per quality; those of `CODECS` if None are given."""
     pictures = [images.read_image(path)[0] for path in paths]
     qualities = list(_codec(name).qualities if qualities is None else qualities)
-    points = []
-    total = len(qualities) * len(pictures)
-    with tqdm(total=total, desc=name, unit="file", disable=not progress, leave=False) as bar:
-        for quality in qualities:
-            rows = []
-            for pixels in pictures:
-                rows.append(measure(pixels, encode(name, pixels, quality), name))
-                bar.update()
-            points.append({"quality": quality} | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
+    points, jobs = [], list(itertools.product(qualities, pictures))
+    bar = tqdm(jobs, desc=name, unit="file", disable=not progress, leave=False)
+    for quality, files in itertools.groupby(bar, key=lambda job: job[0]):
+        rows = [measure(pixels, encode(name, pixels, quality), name) for _, pixels in files]
+        points.append({"quality": quality} | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
     return points
 
 
@@ -145,14 +143,8 @@ def jpeg_not_below(pixels: np.ndarray, size: int) -> tuple[int, bytes]:
     flat pictures a size can fall by some bytes, and then the quality found is one whose file has
     `size` bytes while that of the quality below has not.
     """
-    low, high = 1, 95
-    while low < high:
-        middle = (low + high) // 2
-        if len(encode("JPEG", pixels, middle)) >= size:
-            high = middle
-        else:
-            low = middle + 1
-    return low, encode("JPEG", pixels, low)
+    quality = 1 + bisect.bisect_left(range(1, 95), size, key=lambda quality: len(encode("JPEG", pixels, quality)))
+    return quality, encode("JPEG", pixels, quality)
 
 
 def jpeg_beside(rows: list[dict], paths: Iterable[Path]) -> list[dict]:

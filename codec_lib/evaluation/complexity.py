@@ -7,6 +7,7 @@ runs its entropy parameters twice over all positions; here each position is pred
 """
 
 import math
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +16,24 @@ from codec_lib.networks.densities import UnivariateDensity
 from codec_lib.networks.layers import GDN, MaskedConv2d
 from codec_lib.networks.priors.base import Prior
 
-PARTS = ("g_a", "g_s", "h_a", "h_s", "context", "entropy_parameters", "density_y", "density_z")
-
 
 def parameters(module: nn.Module) -> int:
     """How many numbers a network learns."""
     return sum(p.numel() for p in module.parameters())
 
 
-def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
+def count(model: Prior, height: int = 512, width: int = 768) -> Counter[str]:
     """The work for one picture, all networks run once.
 
     It is counted on a tile of 64x64 pixels: height and width count as whole multiples of 64.
 
     Returns:
-        `params` and `macs`, as they are; `thop_params` and `thop_macs`, as thop counts; the MACs of
-        each of `PARTS`, and of other parts that the model has.
+        `params` and `macs`, as they are; `thop_params` and `thop_macs`, as thop counts; the MACs of each part that the
+        model has, and 0 of any other.
     """
     tiles = -(-height // 64) * -(-width // 64)
     model = type(model)(model.size).train()
-    parts = dict.fromkeys([*PARTS, *(name for name, _ in model.named_children())], 0)
-    totals = dict.fromkeys(("params", "macs", "thop_params", "thop_macs"), 0) | parts
-    totals["params"] = parameters(model)
+    totals, parts = Counter(params=parameters(model)), [name for name, _ in model.named_children()]
     for name, module in model.named_modules():
         part = name.split(".")[0]
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | GDN):
@@ -45,12 +42,13 @@ def count(model: Prior, height: int = 512, width: int = 768) -> dict[str, int]:
             module.log_prob = _counted(module, part, totals)
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
-    totals |= {name: tiles * totals[name] for name in ("thop_macs", *parts)}
+    for name in ("thop_macs", *parts):
+        totals[name] *= tiles
     totals["macs"] = sum(totals[part] for part in parts)
     return totals
 
 
-def _adding(part: str, totals: dict[str, int]):
+def _adding(part: str, totals: Counter[str]):
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         before, after = inputs[0].shape[2:].numel(), output.shape[2:].numel()
         if isinstance(module, GDN):  # the 1x1 convolution, the square and the product
@@ -66,7 +64,7 @@ def _adding(part: str, totals: dict[str, int]):
     return add
 
 
-def _counted(density: UnivariateDensity, part: str, totals: dict[str, int]):
+def _counted(density: UnivariateDensity, part: str, totals: Counter[str]):
     log_prob = density.log_prob
     products = sum(H.shape[1] * H.shape[2] for H in density.H) + sum(a.shape[1] for a in density.a)
 

@@ -108,8 +108,8 @@ def sizes(codec: Codec, pixels: np.ndarray) -> list[Row]:
 
 def escaped(codec: Codec, seen: Inspection) -> np.ndarray:
     """Which symbols of y lie outside of their tables, bool (M, h, w)."""
-    index, tables = seen.tables, codec.tables["y"]
-    return (seen.symbols < tables.offsets[index]) | (seen.symbols > (tables.offsets + tables.widths - 2)[index])
+    tables = codec.tables["y"]
+    return tables.to_bins(seen.symbols, seen.tables)[0] == tables.widths[seen.tables] - 1
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import ipywidgets as widgets
 import numpy as np
@@ -12,7 +13,6 @@ from PIL import Image
 
 from codec_lib.errors import CodecError
 from codec_lib.evaluation.explorer import Shown, open_photograph
-from codec_lib.files import read_bytes
 
 ENLARGED = 2
 """Each pixel of a picture is a square of so many on the screen."""
@@ -59,9 +59,10 @@ def chooser(photographs: dict[str, np.ndarray]) -> tuple[widgets.Dropdown, widge
     path = widgets.Text(placeholder="or the path of a file, then Enter", continuous_update=False)
     line = widgets.HTML()
 
-    def add(name: str, read: Callable[[], bytes]) -> None:
+    def add(name: str, source: Path | BinaryIO) -> None:
+        name = f"{len(photographs) + 1} {name}"
         try:
-            photographs[name] = open_photograph(read())
+            photographs[name] = open_photograph(source)
         except CodecError as error:
             line.value = html.escape(str(error))
             return
@@ -71,10 +72,10 @@ def chooser(photographs: dict[str, np.ndarray]) -> tuple[widgets.Dropdown, widge
 
     def uploaded(change) -> None:
         for file in change["new"]:
-            add(f"{len(photographs) + 1} {file['name']}", lambda content=file["content"]: bytes(content))
+            add(file["name"], io.BytesIO(file["content"]))
 
     def named(change) -> None:
-        add(f"{len(photographs) + 1} {Path(change['new']).name}", lambda: read_bytes(Path(change["new"])))
+        add(Path(change["new"]).name, Path(change["new"]))
 
     upload.observe(uploaded, "value")
     path.observe(named, "value")

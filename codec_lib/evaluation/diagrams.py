@@ -189,21 +189,6 @@ _PARTS = {
 }
 
 
-def _graph(model: str, training: bool) -> Graph:
-    """The graph of a model; joint and checkerboard differ in the order of coding alone.
-
-    Raises:
-        Unsupported: no model has that name.
-    """
-    registry.entry(model)
-    first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]
-    return sum(more, first)
-
-
-STRAIGHT_THROUGH = "rounding, straight-through"
-"""What the legend calls the quantiser in training."""
-
-
 def data_flow(model: str, training: bool) -> Figure:
     """The data flow of a model; columns and rows as the graph has them, evenly spread over the figure.
 
@@ -219,9 +204,11 @@ def data_flow(model: str, training: bool) -> Figure:
     Raises:
         Unsupported: no model has that name.
     """
-    graph = _graph(model, training)
+    registry.entry(model)  # which refuses what is none
+    first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]  # they differ in their order alone
+    graph = sum(more, first)
     if training:
-        return draw(graph, f"{model}, training", KINDS | {"quantiser": STRAIGHT_THROUGH})
+        return draw(graph, f"{model}, training", KINDS | {"quantiser": "rounding, straight-through"})
     return draw(graph, f"{model}, testing", halves=("file", "encoder", "decoder"), loop=_loop(model))
 
 

@@ -6,17 +6,17 @@ read the data flow back.
 """
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon, Rectangle
 from matplotlib.path import Path
 
-from codec_lib.evaluation.plotting.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, VERMILLION
+from codec_lib.evaluation.plotting.style import BLUE, FIXED, GREEN, ORANGE, PURPLE, STYLE, VERMILLION
 
 
 class Node(NamedTuple):
@@ -77,30 +77,11 @@ _FONT = 11
 _INK = "0.15"
 
 
-@dataclass(frozen=True)
-class _Box:
-    """A rectangle by its middle and its size; y points down."""
+class _Box(SimpleNamespace):
+    """A rectangle by its middle and its size, with its borders; y points down."""
 
-    x: float
-    y: float
-    w: float
-    h: float
-
-    @property
-    def left(self) -> float:
-        return self.x - self.w / 2
-
-    @property
-    def right(self) -> float:
-        return self.x + self.w / 2
-
-    @property
-    def top(self) -> float:
-        return self.y - self.h / 2
-
-    @property
-    def bottom(self) -> float:
-        return self.y + self.h / 2
+    def __init__(self, x: float, y: float, w: float, h: float):
+        super().__init__(x=x, y=y, w=w, h=h, left=x - w / 2, right=x + w / 2, top=y - h / 2, bottom=y + h / 2)
 
 
 @plt.rc_context(STYLE | {"mathtext.fontset": "dejavusans"})
@@ -121,8 +102,7 @@ def draw(
     Raises:
         ValueError: a node has no kind of KINDS.
     """
-    # Not "none": once saved, that would become the style's constrained layout, which has nothing to lay out here.
-    figure = plt.figure(layout=PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True))
+    figure = plt.figure(layout=FIXED)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set_axis_off()
     top = 0.65 if any(edge.route == "over" for edge in graph.edges) else 0.8 if graph.frames else 0.5

@@ -3,10 +3,10 @@
 All of it answers within a second for a crop of `SIDE` pixels, and a `Scene` remembers what its controls share.
 """
 
-import io
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from pathlib import Path
+from typing import BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from codec_lib.codecs.streams import Code
 from codec_lib.coding.container import unpack
 from codec_lib.coding.integer_networks import VALUE_BITS, from_grid
 from codec_lib.coding.range_coding import Reader
-from codec_lib.errors import BadImage, CodecError, Unsupported
+from codec_lib.errors import CodecError, Unsupported
 from codec_lib.evaluation import plotting
+from codec_lib.evaluation.conditional import by_cost, shares_of_dearest
 from codec_lib.evaluation.inspection import Latent, walk, walk_again
 from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
 from codec_lib.networks.priors.base import Group
@@ -40,16 +41,9 @@ class Shown(NamedTuple):
     caption: str
 
 
-def open_photograph(data: bytes) -> np.ndarray:
-    """The middle of a picture file, uint8 (SIDE, SIDE, 3).
-
-    Raises:
-        BadImage: the file is no picture.
-    """
-    try:
-        return crop(images.to_rgb(Image.open(io.BytesIO(data)))[0])
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadImage("The file is not a picture that Pillow can read.") from error
+def open_photograph(source: Path | BinaryIO) -> np.ndarray:
+    """The middle of a picture file, uint8 (SIDE, SIDE, 3); raises as `images.read_picture` does."""
+    return crop(images.read_picture(source).pixels)
 
 
 def crop(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
@@ -97,13 +91,12 @@ class Scene:
     @cached_property
     def bits(self) -> np.ndarray:
         """What each symbol of y costs under the tables, (M, h, w)."""
-        symbols, tables = self.latent.symbols, self.latent.tables
-        return self.codec.tables["y"].lengths(symbols.ravel(), tables.ravel()).reshape(symbols.shape)
+        return self.codec.tables["y"].lengths(self.latent.symbols, self.latent.tables)
 
     @cached_property
     def dearest(self) -> np.ndarray:
         """The channels of y, that which costs most first."""
-        return np.argsort(-self.bits.sum((1, 2)), kind="stable")
+        return by_cost(self)
 
     @property
     def block(self) -> int:
@@ -145,10 +138,10 @@ def painted(scene: Scene, strength: float) -> Shown:
     grey = scene.pixels.mean(2, keepdims=True)
     picture = np.rint((1 - strength) * grey + strength * colours).astype(np.uint8)
     side = scene.block
-    share = np.sort(blocks.ravel())[::-1].cumsum()[blocks.size // 4 - 1] / blocks.sum()
+    share = shares_of_dearest(blocks, (25,))[25]
     caption = (
         f"{blocks.sum():,.0f} bits; blocks of {side}x{side} pixels cost {blocks.min():.0f} (dark) to {high:.0f} "
-        f"(light) bits, and the dearest quarter has {100 * share:.0f} % of all"
+        f"(light) bits, and the dearest quarter has {share:.0f} % of all"
     )
     return Shown(picture, caption)
 

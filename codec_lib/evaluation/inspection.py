@@ -86,6 +86,7 @@ def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
     if "z" not in codec.tables:
         raise Unsupported(f"The {codec.model} model predicts no means and scales.")
     y, z = codec.latents(pixels)
+    z = codec.rounded(z)
     latent = walk(codec, z, *y.shape[1:], codec.rounding(y))
     symbols, index = latent.symbols.astype(np.float64), torch.from_numpy(latent.tables)
     scale = torch.exp2(codec.prior.log2_scale(index)).numpy()

@@ -29,14 +29,15 @@ def curves() -> dict[str, str]:
     return {re.sub(r"[ :]+", "", name.lower()): name for name in classical.CODECS}
 
 
-def stem(model: str, preset: str, quality: int, coder: str | None = None) -> str:
+def stem(model: str, preset: str, quality: int | None, coder: str | None = None) -> str:
     """The name of a codec's measurement: that of its weights, and the coder where it is not the default."""
     return weight_files.path_of(model, preset, quality).stem + (f".{coder}" if coder else "")
 
 
 def pictures(
-    codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True
-) -> list[Row]:
+    codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True,
+    anew: bool = False,
+) -> list[Row]:  # fmt: skip
     """The rows of `evaluation.evaluate` for a codec on a data set.
 
     Args:
@@ -45,65 +46,62 @@ def pictures(
         coder: None for its default.
         folder: where measurements are kept; empty to measure now.
         progress: show a bar while measuring.
+        anew: measure now, and keep it in the folder.
 
     Raises:
         BadData: the folder lacks it, or it was made from something else than is at hand.
     """
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(
-        name, folder, "evaluation.evaluation", {name: codec.digest.hex()}, dataset,
+        name, folder, anew, "evaluation.evaluation", {name: codec.digest.hex()}, dataset,
         lambda: evaluation.evaluate(codec, datasets.open_pictures(dataset), coder, progress),
     )  # fmt: skip
 
 
-def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = True) -> list[Row]:
+def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = True, anew: bool = False) -> list[Row]:
     """The rows of `classical.curve`; arguments and errors as of `pictures`."""
     name = next(name for name, of in curves().items() if of == codec)
     return _rows(
-        name, folder, "evaluation.classical", {}, dataset,
+        name, folder, anew, "evaluation.classical", {}, dataset,
         lambda: classical.curve(codec, datasets.open_pictures(dataset), progress=progress),
     )  # fmt: skip
 
 
-def times(dataset: str, folder: str | Path = "") -> list[Row]:
+def times(dataset: str, folder: str | Path = "", anew: bool = False) -> list[Row]:
     """`timing.whole` of each model at the papers' low-rate size, on a data set's first picture; seconds.
 
     `weights` tells whether they are trained, or a stand-in (`timing.stand_in`) for want of such.
     """
-    trained = _at_papers_sizes()
-    return _rows(TIMES, folder, "evaluation.timing", _digests(trained), dataset, lambda: _measured(trained, dataset))
+    having = [name for name in PRIORS if 1 in weight_files.available(name, preset="paper")]
+    trained = {name: weight_files.load(name, 1, "paper") for name in having}
 
+    def measure() -> list[Row]:
+        pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
+        return [
+            {"model": name, "weights": "trained" if name in trained else "stand-in"}
+            | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
+            for name in PRIORS
+        ]
 
-def _measured(trained: dict[str, AnyCodec], dataset: str) -> list[Row]:
-    pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
-    return [
-        {"model": name, "weights": "trained" if name in trained else "stand-in"}
-        | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
-        for name in PRIORS
-    ]
-
-
-def _at_papers_sizes() -> dict[str, AnyCodec]:
-    """The models that have weights of the papers' low-rate size, at quality 1."""
-    return {
-        name: weight_files.load(name, 1, "paper")
-        for name in PRIORS
-        if 1 in weight_files.available(name, preset="paper")
-    }
-
-
-def _digests(codecs: dict[str, AnyCodec]) -> dict[str, str]:
-    return {weight_files.path_of(c.model, c.preset, None).stem: c.digest.hex() for c in codecs.values()}
+    digests = {stem(name, "paper", None): codec.digest.hex() for name, codec in trained.items()}
+    return _rows(TIMES, folder, anew, "evaluation.timing", digests, dataset, measure)
 
 
 def _rows(
-    name: str, folder: str | Path, module: str, weights: dict[str, str], dataset: str, measure: Callable[[], list[Row]]
-) -> list[Row]:
+    name: str, folder: str | Path, anew: bool, module: str, weights: dict[str, str], dataset: str,
+    measure: Callable[[], list[Row]],
+) -> list[Row]:  # fmt: skip
     if not folder:
         return measure()
-    path = _path(name, dataset, folder)
-    provenance.check(path, provenance.inputs(provenance.sources(module), weights, dataset))
-    return tables.read_csv(path)
+    path, code = _path(name, dataset, folder), provenance.sources(module)
+    if not anew:
+        provenance.check(path, provenance.inputs(code, weights, dataset))
+        return tables.read_csv(path)
+    rows = measure()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables.write_csv(path, [{k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows])
+    provenance.keep(path, provenance.record(code, weights, dataset))
+    return rows
 
 
 def _path(name: str, dataset: str, folder: str | Path) -> Path:
@@ -121,29 +119,18 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     Raises:
         CodecError: no such codec, weights or pictures.
     """
-    weights: dict[str, str] = {}
     if name == TIMES:
-        trained = _at_papers_sizes()
-        module, rows, weights = "evaluation.timing", _measured(trained, dataset), _digests(trained)
+        times(dataset, folder, anew=True)
     elif name in curves():
-        module, rows = "evaluation.classical", curve(curves()[name], dataset)
+        curve(curves()[name], dataset, folder, anew=True)
     else:
-        codec, coder = _codec(name)
-        module, rows, weights = "evaluation.evaluation", pictures(codec, dataset, coder), {name: codec.digest.hex()}
-    path = _path(name, dataset, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tables.write_csv(path, [{k: int(v) if isinstance(v, bool) else v for k, v in row.items()} for row in rows])
-    provenance.keep(path, provenance.record(provenance.sources(module), weights, dataset))
-    return path
+        path, quality = weights_of(name)
+        found, coder = weight_files.read(path), name.partition(".")[2] or None
+        pictures(found if quality is None else found.at(quality), dataset, coder, folder, anew=True)
+    return _path(name, dataset, folder)
 
 
-def _codec(name: str) -> tuple[AnyCodec, str | None]:
-    path, quality = weights_of(name)
-    found = weight_files.read(path)
-    return found if quality is None else found.at(quality), name.partition(".")[2] or None
-
-
-def weights_of(name: str) -> tuple[Path, float | None]:
+def weights_of(name: str) -> tuple[Path, int | None]:
     """The weight file that a measurement is of, and the quality to take of one for every rate.
 
     Raises:
@@ -153,8 +140,8 @@ def weights_of(name: str) -> tuple[Path, float | None]:
     every_rate, _, quality = of_weights.rpartition("-q")
     for stem, point in ((of_weights, None), (every_rate, quality)):
         path = weight_files.WEIGHTS / f"{stem}.safetensors"
-        if path.is_file():
-            return path, None if point is None else float(point)
+        if path.is_file() and (point is None or point.isdigit()):
+            return path, None if point is None else int(point)
     known = ", ".join([TIMES, *curves()])
     raise Unsupported(f"Nothing is called '{name}'; name weights of data/weights with a quality, or one of {known}.")
 

@@ -11,7 +11,10 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+
+import torch
 
 from codec_lib import datasets
 from codec_lib.errors import BadData
@@ -39,9 +42,10 @@ def _named(source: str) -> set[str]:
     return {_module(name) for name in names if re.fullmatch(rf"{PACKAGE.name}(\.\w+)+", name)} - {"__init__"}
 
 
-def _strings(source: str) -> set[str]:
+@cache  # the graph of the report asks for every module some twenty times
+def _strings(source: str) -> frozenset[str]:
     constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
-    return {value for value in constants if isinstance(value, str)}
+    return frozenset(value for value in constants if isinstance(value, str))
 
 
 def _path(module: str) -> Path:
@@ -49,7 +53,8 @@ def _path(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def imported(source: str) -> set[str]:
+@cache
+def imported(source: str) -> frozenset[str]:
     """The modules of codec_lib that Python source imports, anywhere in it; `__init__` for the package's own names."""
     names = set()
     for node in ast.walk(ast.parse(source)):
@@ -57,7 +62,7 @@ def imported(source: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {_module(name) for name in names if name.split(".")[0] == PACKAGE.name}
+    return frozenset(_module(name) for name in names if name.split(".")[0] == PACKAGE.name)
 
 
 def _module(name: str) -> str:
@@ -106,36 +111,24 @@ def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | 
     return inputs(code, weights, dataset) | {
         "commit": commit(),
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS},
-        "machine": {"system": platform.platform(), "processor": processor(), "threads": threads()},
+        "machine": {"system": platform.platform(), "processor": processor(), "threads": torch.get_num_threads()},
     }
 
 
 def commit() -> str | None:
     """The commit of the checkout, with `+` where tracked files differ from it; None outside of one."""
-    git = ["git", "-C", str(PACKAGE.parent)]
+    git = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def processor() -> str:
     """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def threads() -> int:
-    """How many threads a process of this environment computes with."""
-    import torch
-
-    return torch.get_num_threads()
+    told = Path("/proc/cpuinfo")
+    name = re.search(r"^model name\s*: (.+)", told.read_text() if told.is_file() else "", re.M)
+    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
 def path_of(result: Path) -> Path:

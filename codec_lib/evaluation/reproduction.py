@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from codec_lib import tables
-from codec_lib.errors import BadData
 from codec_lib.places import DATA
 
 REPORTED_NUMBERS = DATA / "reported_numbers.csv"
@@ -46,20 +45,14 @@ def collect(folder: Path, dataset: str = "kodak") -> dict[Key, float]:
     Args:
         folder: where the report's tables lie; a table that is not there adds nothing.
         dataset: the name in the tables' file names.
-
-    Raises:
-        BadData: a table cannot be read, lacks a column, or has text where a number belongs.
     """
     ours = {}
     for name, item, setting, quantities in _TABLES:
         path = Path(folder) / name.format(dataset)
         for row in tables.read_csv(path) if path.exists() else []:
-            try:
-                key = item.format_map(row), setting.format_map(row)
-                found = {q: (row[column], factor) for q, (column, factor) in quantities.items()}
-                ours |= {(*key, q): float(v) * factor for q, (v, factor) in found.items() if v is not None}
-            except (KeyError, TypeError, ValueError) as error:
-                raise BadData(f"{path} is not the report's table: a column lacks or is no number ({error}).") from error
+            key = item.format_map(row), setting.format_map(row)
+            found = {q: (row[column], factor) for q, (column, factor) in quantities.items()}
+            ours |= {(*key, q): float(v) * factor for q, (v, factor) in found.items() if v is not None}
     return ours
 
 
@@ -73,21 +66,15 @@ def compare(reported_rows: list[tables.Row], ours: Mapping[Key, float | None]) -
     Args:
         reported_rows: of `REPORTED_NUMBERS`.
         ours: of `collect`; None where a number could not be measured.
-
-    Raises:
-        BadData: a row lacks a column, or its value is not a number.
     """
     compared = []
     for row in reported_rows:
-        try:
-            theirs, note, our = float(row["value"]), row["note"], _counterpart(row, ours)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadData(f"A row of the reports' numbers has no number or lacks a column: {row}.") from error
+        theirs, our = row["value"], _counterpart(row, ours)
         difference = None if our is None else our - theirs
         compared.append(row | {
             "ours": our, "difference": difference,
             "difference [%]": None if difference is None or not theirs else 100 * difference / theirs,
-            "note": note or ("not measured here" if our is None else None),
+            "note": row["note"] or ("not measured here" if our is None else None),
         })  # fmt: skip
     return compared
 

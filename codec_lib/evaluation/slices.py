@@ -1,5 +1,6 @@
 """What notebook 06 measures of the space-channel prior: the energy of channels, and bits by slice and by pass."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,20 +32,15 @@ def by_pass(network: SpaceChannel, seen: Sequence[Inspection], other: Sequence[I
         A row for each group in coding order: `slice` from 1, its `channels`, `pass`; `symbols [%]`, the share of all;
         `bits` and `bits of the other`, of all pictures; `saved [%]`.
     """
-    rows = []
-    second = [network.order.times(*s.y.shape[1:]).numpy() == 1 for s in seen]
-    for k, part in enumerate(network.slices, 1):
-        n = part.channels.stop - part.channels.start
-        for p, name in enumerate(PASSES):
-            bits, before = (
-                sum(float(s.bits[part.channels][:, late == p].sum()) for s, late in zip(of, second, strict=True))
-                for of in (seen, other)
-            )
-            share = 100 * n * sum((late == p).sum() for late in second) / sum(s.y.size for s in seen)
-            rows.append({
-                "slice": k, "channels": n, "pass": name, "symbols [%]": float(share),
-                "bits": bits, "bits of the other": before, "saved [%]": 100 * (1 - bits / before),
-            })  # fmt: skip
+    rows, times = [], [network.times(*s.y.shape[1:]).numpy() for s in seen]
+    for group, (part, name) in enumerate(itertools.product(network.slices, PASSES)):
+        here = [t == group for t in times]
+        bits, before = (sum(float(s.bits[w].sum()) for s, w in zip(of, here, strict=True)) for of in (seen, other))
+        rows.append({
+            "slice": 1 + group // 2, "channels": part.channels.stop - part.channels.start, "pass": name,
+            "symbols [%]": 100 * sum(int(w.sum()) for w in here) / sum(t.size for t in times),
+            "bits": bits, "bits of the other": before, "saved [%]": 100 * (1 - bits / before),
+        })  # fmt: skip
     return rows
 
 

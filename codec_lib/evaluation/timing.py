@@ -1,6 +1,7 @@
 """Where the time goes, at the papers' sizes without trained weights if need be: a stand-in takes as long."""
 
 import time
+import timeit
 from collections.abc import Callable
 
 import numpy as np
@@ -15,9 +16,6 @@ from codec_lib.coding.order import ONE_GROUP
 from codec_lib.networks import models
 from codec_lib.rates import LMBDAS
 
-_SPREAD = (3.0, -3.0)
-"""log2 of the standard deviations of the latent's channels, first to last, as trained models have them."""
-
 
 @torch.no_grad()
 def stand_in(name: str, pixels: np.ndarray) -> Codec:
@@ -29,7 +27,7 @@ def stand_in(name: str, pixels: np.ndarray) -> Codec:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = models.make(name, "paper", LMBDAS[0])
-    log2_scale = torch.linspace(*_SPREAD, model.size.M)
+    log2_scale = torch.linspace(3.0, -3.0, model.size.M)  # as trained models have them
     last = model.g_a[-1]
     x = images.pad(images.to_tensor(pixels), model.downscale)
     y = model.g_a(x)
@@ -44,19 +42,11 @@ def stand_in(name: str, pixels: np.ndarray) -> Codec:
 
 def least(function: Callable[[], object], repeats: int = 3) -> float:
     """Seconds of the fastest of several calls; the others were disturbed."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-PARTS = ("g_a", "h_a", "h_s", "context", "coder (enc)", "coder (dec)", "container", "g_s")
+    return min(timeit.repeat(function, timer=time.perf_counter, number=1, repeat=repeats))
 
 
 def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, float]:
-    """Seconds from pixels to bytes and back (`encode`, `decode`), and where they go (`PARTS`).
+    """Seconds from pixels to bytes and back (`encode`, `decode`), and where they go.
 
     `h_s` is all that is computed from z once, `context` all that is predicted group by group (context and entropy
     parameters), both in integers; `coder` is what coding takes besides; `container` packing and checking a file.
@@ -65,13 +55,12 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
     frozen.decode(data)
     symbols, container = frozen.analyse(pixels), unpack(data)
     z, (h, w) = symbols.get("z"), symbols["y"].shape[1:]
-    network = frozen.network
+    network, known = frozen.network, given(symbols["y"])
     x = images.pad(images.to_tensor(pixels), network.downscale).to(memory_format=torch.channels_last)
     seconds = {
         "encode": least(lambda: frozen.encode(pixels), repeats),
         "decode": least(lambda: frozen.decode(data), repeats),
     }
-    known = given(symbols["y"])
     with torch.inference_mode():
         y = network.g_a(x)
         y_hat = torch.from_numpy(symbols["y"]).float()[None].to(memory_format=torch.channels_last)
@@ -79,14 +68,13 @@ def whole(frozen: Codec, pixels: np.ndarray, repeats: int = 3) -> dict[str, floa
         walk = least(lambda: frozen.walk(z, h, w, known), repeats)
         write = least(lambda: frozen.write_symbols(symbols, *pixels.shape[:2]), repeats)
         read = least(lambda: frozen.read_symbols(container), repeats)
-        parts = (
-            least(lambda: network.g_a(x), repeats),
-            0.0 if z is None else least(lambda: network.side_latent(y), repeats),
-            0.0 if z is None else h_s,
-            max(0.0, walk - h_s) if network.order is not ONE_GROUP else 0.0,
-            max(0.0, write - walk),  # two timings: their difference may be noise
-            max(0.0, read - walk),
-            least(lambda: unpack(pack(container)), repeats),
-            least(lambda: network.g_s(y_hat), repeats),
-        )
-    return seconds | dict(zip(PARTS, parts, strict=True))
+        return seconds | {
+            "g_a": least(lambda: network.g_a(x), repeats),
+            "h_a": 0.0 if z is None else least(lambda: network.side_latent(y), repeats),
+            "h_s": 0.0 if z is None else h_s,
+            "context": max(0.0, walk - h_s) if network.order is not ONE_GROUP else 0.0,
+            "coder (enc)": max(0.0, write - walk),  # two timings: their difference may be noise
+            "coder (dec)": max(0.0, read - walk),
+            "container": least(lambda: unpack(pack(container)), repeats),
+            "g_s": least(lambda: network.g_s(y_hat), repeats),
+        }

@@ -88,18 +88,14 @@ def _sets(rows: list[Row], dataset: str) -> list[str]:
     """Whether another test set agrees on the order of the models, and what differs."""
     of_jpeg = {str(row["set"]): row for row in rows if row["against"] == "JPEG"}
     avif = {str(row["set"]): row.get("hyperprior") for row in rows if row["against"] == "AVIF 4:4:4"}
-    others = [name for name in of_jpeg if name != dataset]
-    if dataset not in of_jpeg or not others:
-        return []
     said = []
-    for name in others:
+    for name in [name for name in of_jpeg if name != dataset and dataset in of_jpeg]:
         same = _models(of_jpeg[name]) == _models(of_jpeg[dataset])
-        said.append(f"On the second set, {name}, the order of the models is {'the same' if same else 'another'}")
-        if None not in (avif.get(dataset), avif.get(name)):
-            said[-1] += (
-                f", and the hyperprior stands at {avif[name]:+.1f} instead of {avif[dataset]:+.1f} % against AVIF 4:4:4"
-            )
-        said[-1] += "."
+        sentence = f"On the second set, {name}, the order of the models is {'the same' if same else 'another'}"
+        there, here = avif.get(name), avif.get(dataset)
+        if None not in (there, here):
+            sentence += f", and the hyperprior stands at {there:+.1f} instead of {here:+.1f} % against AVIF 4:4:4"
+        said.append(f"{sentence}.")
     return said
 
 

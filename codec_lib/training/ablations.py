@@ -10,7 +10,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,29 +28,22 @@ BASE = Settings(
 )  # fmt: skip
 """Classical start (KLT, hyper-transforms as scales), cosine to 1 %, average 0.998, downscale 0.5 to 1."""
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One change to `BASE`."""
-
-    what: str
-    change: dict = field(default_factory=dict)
-
-
-VARIANTS = {
-    "base": Variant("the recipe"),
-    "adam": Variant("Adam instead of Muon", {"optimiser": "adam"}),
-    "random": Variant("a random start instead of the classical one", {"random_start": True}),
-    "float32": Variant("float32 instead of bfloat16", {"precision": "float32"}),
-    "crop-128": Variant("18 crops of 128 pixels, as many pixels as 8 of 192", {"crop": 128, "batch_size": 18}),
-    "batch-4": Variant("4 crops a step instead of 8", {"batch_size": 4}),
-    "batch-16": Variant("16 crops a step instead of 8", {"batch_size": 16}),
-    "no-downscale": Variant("pictures as they are, not downscaled", {"smallest_scale": 1.0}),
-    "no-average": Variant("the last weights instead of their average", {"average": 0.0}),
-    "constant": Variant("a constant learning rate instead of a falling one", {"last_lr": 1.0}),
-    "double": Variant("twice the learning rate", {"lr": 2 * BASE.lr}),
-    "half": Variant("half the learning rate", {"lr": BASE.lr / 2}),
+VARIANTS: dict[str, tuple[str, dict]] = {
+    "base": ("the recipe", {}),
+    "adam": ("Adam instead of Muon", {"optimiser": "adam"}),
+    "random": ("a random start instead of the classical one", {"random_start": True}),
+    "float32": ("float32 instead of bfloat16", {"precision": "float32"}),
+    "crop-128": ("18 crops of 128 pixels, as many pixels as 8 of 192", {"crop": 128, "batch_size": 18}),
+    "batch-4": ("4 crops a step instead of 8", {"batch_size": 4}),
+    "batch-16": ("16 crops a step instead of 8", {"batch_size": 16}),
+    "no-downscale": ("pictures as they are, not downscaled", {"smallest_scale": 1.0}),
+    "no-average": ("the last weights instead of their average", {"average": 0.0}),
+    "constant": ("a constant learning rate instead of a falling one", {"last_lr": 1.0}),
+    "double": ("twice the learning rate", {"lr": 2 * BASE.lr}),
+    "half": ("half the learning rate", {"lr": BASE.lr / 2}),
 }
+"""Name -> what it is, and what it changes in `BASE`."""
+
 COLUMNS = ["variant", "what", "steps", "minutes", "val_loss", "val_bpp", "val_psnr", "difference", "options"]
 """`difference` is that of val_loss to the base's, in per cent; `options` are those of `train`."""
 
@@ -82,7 +75,7 @@ def measure(
         raise Unsupported(f"There is no variant '{unknown[0]}'; choose from {', '.join(VARIANTS)}.")
     if not path.parent.is_dir():
         raise BadData(f"The output folder {path.parent} does not exist.")
-    settings = {name: replace(base, **variant.change) for name, variant in VARIANTS.items()}
+    settings = {name: replace(base, **change) for name, (_, change) in VARIANTS.items()}
     kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
     other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]
     if other:
@@ -94,7 +87,7 @@ def measure(
     bar = tqdm(missing, unit="variant", disable=not progress)
     for name in bar:
         bar.set_description(name)
-        rows[name] = _trained(settings[name], base, progress) | {"variant": name, "what": VARIANTS[name].what}
+        rows[name] = _trained(settings[name], base, progress) | {"variant": name, "what": VARIANTS[name][0]}
         for row in rows.values():
             row["difference"] = 100 * (row["val_loss"] / rows["base"]["val_loss"] - 1)
         tables.write_csv(path, [{column: rows[n][column] for column in COLUMNS} for n in VARIANTS if n in rows])

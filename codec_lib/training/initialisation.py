@@ -18,9 +18,10 @@ def initialise(model: Prior, x: Tensor, lmbda: float) -> None:
     The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda. At high
     rate a step d costs -log2 d bits and d^2 / 12 of squared error a coefficient, of which the MSE is
     the mean over three samples a pixel, so the optimum is d^2 = 18 / (lmbda ln 2) on the 0..255
-    scale. Then the priors are fitted to the latents. Transforms that begin at random are left so, and their prior.
+    scale. Then the priors are fitted to the latents. Transforms without `initialise` begin at random, as their prior
+    does.
     """
-    if model.g_a.random_start:
+    if not hasattr(model.g_a, "initialise"):
         return
     model.g_a.initialise(model.g_s, x, (18 / (lmbda * math.log(2))) ** 0.5)
     model.start(model.g_a(x))
@@ -31,26 +32,21 @@ def carry_over(model: Prior, source: Prior, lmbda: float, old_lmbda: float, x: T
     """Start a model at lmbda from one of the same transforms trained at old_lmbda.
 
     From a model of the same networks everything is taken; else the transforms are, and the prior begins where the
-    source's has come to, if it can (`continue_from`), or afresh. Both need the photographs x (n, 3, H, W) in [0, 1].
+    source's has come to for photographs x (n, 3, H, W) in [0, 1], if it can (`continue_from`), or afresh.
 
     Raises:
-        ValueError: the transforms' sizes differ, or x is needed and missing.
+        RuntimeError: the transforms' sizes differ.
     """
-    if model.g_a.dimensions != source.g_a.dimensions:
-        raise ValueError(f"cannot carry weights from {source.size} to {model.size}")
     gain = (lmbda / old_lmbda) ** 0.5
     alike = model.size == source.size and model.state_dict().keys() == source.state_dict().keys()
-    if not alike and x is None:
-        raise ValueError(f"a {model.name} model needs photographs to start from a {source.name} model")
     if alike:
         model.load_state_dict(source.state_dict())
+        model.rescale(gain)
     else:
         take_transforms(model, source)
     model.g_a.rescale(gain)
     model.g_s.rescale(gain)
-    if alike:
-        model.rescale(gain)
-    else:
+    if not alike:
         _begin(model, source, gain, model.g_a(x))
 
 

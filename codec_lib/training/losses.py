@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from codec_lib import rates
 from codec_lib.metrics import psnr_from_mse
 from codec_lib.networks.gains import Gained
-from codec_lib.networks.models import Prediction
 from codec_lib.training import every_rate
 
 
@@ -19,14 +18,10 @@ class Loss(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, 3, H, W) in [0, 1] -> loss, bpp, MSE (of the [0, 1] scale), scalars."""
-        return rate_distortion(self.model(x), x, self.lmbda)
-
-
-def rate_distortion(prediction: Prediction, x: Tensor, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, bpp and MSE of a prediction, the means over a batch (B, 3, H, W), scalars."""
-    bpp = sum(b.sum() for b in prediction.bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
-    mse = (prediction.x_hat.float() - x).square().mean()
-    return rates.loss(lmbda, bpp, mse), bpp, mse
+        x_hat, bits = self.model(x)
+        bpp = sum(b.sum() for b in bits.values()) / (x.shape[0] * x.shape[2] * x.shape[3])
+        mse = (x_hat.float() - x).square().mean()
+        return rates.loss(self.lmbda, bpp, mse), bpp, mse
 
 
 @torch.no_grad()
@@ -38,7 +33,7 @@ def validate(model: nn.Module, x: Tensor, lmbda: float, batch_size: int = 16) ->
     totals = torch.zeros(3, dtype=torch.float64)
     for part in x.split(batch_size):
         part = part.to(device).float() / 255
-        loss, bpp, mse = rate_distortion(model(part), part, lmbda)
+        loss, bpp, mse = Loss(model, lmbda)(part)
         totals += len(part) * torch.tensor([loss.item(), bpp.item(), mse.item()], dtype=torch.float64)
     model.train(training)
     loss, bpp, mse = (totals / len(x)).tolist()
@@ -53,6 +48,5 @@ def validate_range(gained: Gained, x: Tensor, lmbdas: tuple[float, float]) -> di
 
 def mean(each: dict[float, dict[str, float]]) -> dict[str, float]:
     """The mean over qualities, the loss by the usual one."""
-    loss = {q: figures["val_loss"] / every_rate.usual_loss(q) for q, figures in each.items()}
-    usual = [figures | {"val_loss": loss[q]} for q, figures in each.items()]
-    return {name: sum(figures[name] for figures in usual) / len(usual) for name in usual[0]}
+    usual = [of | {"val_loss": of["val_loss"] / every_rate.usual_loss(q)} for q, of in each.items()]
+    return {name: sum(of[name] for of in usual) / len(usual) for name in usual[0]}

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codec_lib.errors import BadData, Unsupported
+from codec_lib.evaluation.timing import least
 from codec_lib.networks import autoencoders, models
 from codec_lib.networks.autoencoders import Autoencoder
 from codec_lib.networks.gains import Gained
@@ -202,12 +202,7 @@ def faster_dtype(device: torch.device) -> torch.dtype:
     def seconds(dtype: torch.dtype) -> float:
         conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
         x = torch.randn(8, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            conv(x).sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times)
+        return least(lambda: conv(x).sum().backward(), repeats=4)
 
     with torch.random.fork_rng(devices=[]):
         return torch.bfloat16 if seconds(torch.float32) > 1.2 * seconds(torch.bfloat16) else torch.float32

@@ -28,15 +28,14 @@ def start(run: Run, crops: datasets.RandomCrops, source: Frozen | None, transfor
         run.model.cpu()  # starts are computed there, where the weights lie that they begin from
         model = run.model if settings.lmbdas is None else run.model.model
         if source is not None and source.quality is None:
-            initialisation.carry_over_range(run.model, source.gained, x, settings.lmbdas)
+            initialisation.carry_over_range(run.model, source.network, x, settings.lmbdas)
         elif source is not None:
             initialisation.carry_over(model, source.network, settings.lmbda, source.lmbda, x)
         elif not settings.random_start:
             initialisation.initialise(model, x, settings.lmbda)
         if transforms is not None:
             run.transforms_from = _name(transforms)
-            of = transforms.network if settings.lmbdas is None else transforms.gained
-            initialisation.take_transforms(run.model, of)
+            initialisation.take_transforms(run.model, transforms.network)
         run.model.to(run.device)
     run.average.load_state_dict(run.model.state_dict())
 

@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from codec_lib import datasets, tables
@@ -35,18 +34,12 @@ Watch = Callable[[list[dict[str, float]]], None]
 """Shown the rows of a log as it grows."""
 
 
-class _Numbers(Sampler):
+def _numbers(step: int, batch_size: int, rank: int, world: int) -> Iterator[list[int]]:
     """The crop numbers of one process from a step on, forever: batch after batch, ranks interleaved."""
-
-    def __init__(self, step: int, batch_size: int, rank: int, world: int):
-        self.step, self.batch_size, self.rank, self.world = step, batch_size, rank, world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        step = self.step
-        while True:
-            first = (step * self.world + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
-            step += 1
+    while True:
+        first = (step * world + rank) * batch_size
+        yield list(range(first, first + batch_size))
+        step += 1
 
 
 def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) -> float:
@@ -58,38 +51,37 @@ def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) ->
 
 
 def _loss_of(run: Run, crops: datasets.RandomCrops) -> nn.Module:
-    """The loss of a run, a module whose `forward` takes a batch."""
+    """The loss of a run, a module whose `forward` takes a batch, compiled and distributed if that is wanted."""
     settings = run.settings
     if settings.lmbdas is None:
-        return Loss(run.model, settings.lmbda)
-    if settings.prior_only:
+        losses = Loss(run.model, settings.lmbda)
+    elif settings.prior_only:
         sensitivity = every_rate.sensitivity(run.model, sample(run, crops, 16), settings.lmbdas)
-        return every_rate.PriorLoss(run.model, settings.lmbdas, sensitivity)
-    return every_rate.EveryRateLoss(run.model, settings.lmbdas)
+        losses = every_rate.PriorLoss(run.model, settings.lmbdas, sensitivity)
+    else:
+        losses = every_rate.EveryRateLoss(run.model, settings.lmbdas)
+    if settings.compile:
+        losses = torch.compile(losses)
+    return DistributedDataParallel(losses) if run.world > 1 else losses
 
 
-class Length(NamedTuple):
-    """How long a run is: one of both is None."""
-
-    steps: int | None
-    seconds: float | None
-
-    def done(self, run: Run) -> float:
-        """The share that is done; beyond 1 where the last step took longer."""
-        share = run.step / self.steps if self.steps else run.seconds / self.seconds
-        if self.seconds and run.world > 1:  # the processes' clocks differ; stop together
-            shared = torch.tensor([share], device=run.device)
-            dist.all_reduce(shared, dist.ReduceOp.MAX)
-            share = shared.item()
-        return share
+def _steps(settings: Settings, pictures: int, world: int) -> int | None:
+    """How many a run has; None where the clock decides."""
+    if settings.epochs is not None:
+        return max(1, settings.epochs * pictures // (settings.batch_size * world))
+    return settings.steps
 
 
-def _length(settings: Settings, pictures: int, world: int) -> Length:
-    if settings.minutes is not None:
-        return Length(None, settings.minutes * 60)
-    if settings.steps is not None:
-        return Length(settings.steps, None)
-    return Length(max(1, settings.epochs * pictures // (settings.batch_size * world)), None)
+def _done(run: Run, steps: int | None) -> float:
+    """The share that is done; beyond 1 where the last step took longer."""
+    if steps is not None:
+        return run.step / steps
+    share = run.seconds / (60 * run.settings.minutes)
+    if run.world > 1:  # the processes' clocks differ; stop together
+        shared = torch.tensor([share], device=run.device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        share = shared.item()
+    return share
 
 
 @contextlib.contextmanager
@@ -140,7 +132,7 @@ def train(
     """
     with _process_group() as (rank, world, device):
         progress = progress and rank == 0
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(settings.seed % 2**63)  # `check` refuses others, once there is a model
         model = make_model(settings)
         check(settings, model, source)
         run = Run(settings, model.to(memory_format=torch.channels_last), device, rank, world)
@@ -157,7 +149,7 @@ def train(
             start(run, crops, source, transforms)
         _make_folder(out)
         log = _Log(run, out, datasets.centre_crops(validation, settings.crop), validations, watch)
-        _loop(run, crops, _length(settings, len(training), world), log, progress)
+        _loop(run, crops, _steps(settings, len(training), world), log, progress)
     return run
 
 
@@ -197,11 +189,11 @@ def _held_interrupt() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _batches(crops: datasets.RandomCrops, sampler: _Numbers) -> Iterator[Iterator[Tensor]]:
-    """The sampler's batches, made by worker processes that end with the `with` block."""
+def _batches(crops: datasets.RandomCrops, numbers: Iterator[list[int]]) -> Iterator[Iterator[Tensor]]:
+    """The crops of these numbers, batch after batch, made by worker processes that end with the `with` block."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(8, max(1, cores // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-    batches = iter(DataLoader(crops, batch_sampler=sampler, num_workers=workers))
+    batches = iter(DataLoader(crops, batch_sampler=numbers, num_workers=workers))
     try:
         yield batches
     finally:
@@ -250,33 +242,25 @@ class _Log:
         self.saved = time.monotonic()
 
 
-def _loop(run: Run, crops: datasets.RandomCrops, length: Length, log: _Log, progress: bool) -> None:
-    loss_of = _wrapped(run, crops)
-    sampler = _Numbers(run.step, run.settings.batch_size, run.rank, run.world)
+def _loop(run: Run, crops: datasets.RandomCrops, steps: int | None, log: _Log, progress: bool) -> None:
+    loss_of = _loss_of(run, crops)
+    numbers = _numbers(run.step, run.settings.batch_size, run.rank, run.world)
     bar_format = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
-    begun = min(length.done(run), 1)
+    begun = min(_done(run, steps), 1)
     run.model.train()
     with (
         _held_interrupt() as interrupted,
-        _batches(crops, sampler) as batches,
+        _batches(crops, numbers) as batches,
         tqdm(total=1.0, initial=begun, disable=not progress, bar_format=bar_format) as bar,
     ):
-        while (done := length.done(run)) < 1 and not interrupted:
+        while (done := _done(run, steps)) < 1 and not interrupted:
             begin = time.monotonic()
             totals = _step(run, loss_of, batches, done)
             run.seconds += time.monotonic() - begin
-            log.after_step(totals, done, length.done(run), bar)
+            log.after_step(totals, done, _done(run, steps), bar)
         log.save()
     if interrupted:
         raise KeyboardInterrupt(f"Saved at step {run.step:,}; --resume goes on from there.")
-
-
-def _wrapped(run: Run, crops: datasets.RandomCrops) -> nn.Module:
-    """The loss of a run's model, compiled and distributed if that is wanted."""
-    losses = _loss_of(run, crops)
-    if run.settings.compile:
-        losses = torch.compile(losses)
-    return DistributedDataParallel(losses) if run.world > 1 else losses
 
 
 def _step(run: Run, loss_of: nn.Module, batches: Iterator[Tensor], done: float) -> tuple[Tensor, Tensor, Tensor]:

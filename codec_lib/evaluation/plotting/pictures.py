@@ -7,11 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from codec_lib.evaluation.plotting.style import DPI, STYLE, VERMILLION, scale
+from codec_lib.evaluation.plotting.style import DPI, FIXED, STYLE, VERMILLION, scale
 
 _GAP, _TITLE, _WORDS, _BAR = 12, 62, 270, 44  # pixels: between axes, height and width of two lines above, a bar below
 
@@ -102,9 +101,7 @@ def _canvas(sizes: Sequence[tuple[int, int]], bars: bool = False) -> tuple[Figur
         corners += [(x + (room - w) // 2, _TITLE + k * (tall + _TITLE + below)) for k, (_, w) in enumerate(column)]
         x += room + _GAP
     total = x - _GAP, max(y + h for (_, y), (h, _) in zip(corners, sizes, strict=True)) + below
-    # Not "none": once shown, that would become the style's constrained layout, which has nothing to lay out here.
-    fixed = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
-    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, layout=fixed)
+    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI, layout=FIXED)
 
     def place(x: int, y: int, w: int, h: int) -> Axes:
         return figure.add_axes((x / total[0], 1 - (y + h) / total[1], w / total[0], h / total[1]))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
@@ -34,6 +35,8 @@ STYLE = {
     "grid.color": "0.9", "grid.linewidth": 0.8, "lines.linewidth": 1.6, "lines.markersize": 5,
     "image.cmap": "cividis", "image.interpolation": "nearest",
 }  # fmt: skip
+FIXED = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+"""The layout of figures whose axes stay where they are put. Once shown, "none" would become the style's own."""
 DPI = 150
 """Of saved figures, and of those that show photographs wherever they are shown."""
 LABELS = {
