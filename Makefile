@@ -7,6 +7,8 @@ JOBS   ?= 2
 VENV   := .venv
 STAMP  := $(VENV)/.complete
 BIN    := $(VENV)/bin
+LONGEST := notebooks/05_evaluation.ipynb
+LESSONS := $(LONGEST) $(filter-out $(LONGEST),$(wildcard notebooks/*.ipynb))
 # The environment's programs first on PATH: torchac calls ninja by name, JupyterLab its helpers.
 RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -23,12 +25,10 @@ report: $(STAMP) ## execute the report's notebooks, rebuild figures/ and write b
 	@echo "report: executing the notebooks into build/report/"
 	@$(RUN) $(BIN)/python -m codec_lib.report
 
-test: $(STAMP) ## run the tests of the package, then execute the notebooks and compare their output
-	@echo "test: the package (tests/)"
-	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-	@echo "test: the notebooks (notebooks/, by nbval)"
-	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
-	    --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+test: $(STAMP) ## run the tests of the package, and execute the notebooks and compare their output
+	@echo "test: the notebooks (notebooks/, by nbval), the longest first, and the package (tests/)"
+	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	    --nbval --nbval-current-env --nbval-cell-timeout 1800 $(LESSONS) tests
 
 fuzz: $(STAMP) ## damage and forge 100,000 files and count what becomes of them; CASES and SEED choose others
 	@$(RUN) OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(or $(CASES),100000) --seed $(or $(SEED),0)

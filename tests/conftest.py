@@ -1,5 +1,7 @@
 """What several test files share: photographs, small fitted models, and repeatable property tests."""
 
+import copy
+import functools
 import re
 import signal
 from pathlib import Path
@@ -157,9 +159,14 @@ def weights(tiny_codecs, codecs, tiny_models, tmp_path_factory: pytest.TempPathF
     return folder
 
 
-@torch.no_grad()
 def random_autoencoder(name: str, B: int, straight_through: bool = False) -> autoencoders.Autoencoder:
-    """A tiny autoencoder of random weights whose symbols vary, in evaluation mode; the same each time."""
+    """A tiny autoencoder of random weights whose symbols vary, in evaluation mode; each time a copy of the same."""
+    return copy.deepcopy(_random_autoencoder(name, B, straight_through))
+
+
+@functools.cache
+@torch.no_grad()
+def _random_autoencoder(name: str, B: int, straight_through: bool) -> autoencoders.Autoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = autoencoders.make(name, "tiny", B, straight_through)

@@ -1,5 +1,6 @@
 """Whatever goes wrong in a command is one sentence and a status."""
 
+import runpy
 import subprocess
 import sys
 
@@ -62,11 +63,14 @@ def test_wrong_options_are_one_sentence(capfd):
         "report",
     ],
 )
-def test_the_other_commands_do_alike(module):
-    command = [sys.executable, "-m", f"codec_lib.{module}", "--nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert SENTENCE.fullmatch(done.stderr), done.stderr
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_the_other_commands_do_alike(module, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["x", "--nothing"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module(f"codec_lib.{module}", run_name="__main__", alter_sys=True)
+    out, err = capfd.readouterr()
+    assert (left.value.code, out) == (2, "")
+    assert SENTENCE.fullmatch(err), err
 
 
 def test_a_reader_that_has_gone_is_no_failure():

@@ -99,12 +99,14 @@ def test_kodak_is_that_of_the_manifest(kodak):
 
 
 def test_the_second_test_set_is_reduced_without_further_loss(tmp_path, monkeypatch, kodak):
+    """Of its 20 photographs, four are enough to show it."""
     monkeypatch.setattr(datasets, "_cache", lambda: tmp_path)
+    rows = datasets.manifest("photographs")[:4]
+    monkeypatch.setattr(datasets, "manifest", lambda name: rows)
     try:
         first = datasets.find("photographs")
     except BadData as error:
         pytest.skip(str(error))
-    rows = datasets.manifest("photographs")
     assert [path.stem for path in first] == [Path(row["path"]).stem for row in rows]
     sizes = [images.read_image(path)[0].shape[1::-1] for path in first]
     assert max(max(size) for size in sizes) == datasets.LONGEST

@@ -177,7 +177,7 @@ def test_what_is_killed_while_it_writes_leaves_the_old_file_or_the_new(tmp_path)
         "import sys; from codec_lib.files import write_bytes; print(flush=True)\n"
         "while True:\n    for fill in (b'a', b'b'):\n        write_bytes(sys.argv[1], fill * 3_000_000)"
     )
-    for _ in range(50):
+    for _ in range(20):
         process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(rng.uniform(0, 0.05))
@@ -192,7 +192,7 @@ def test_what_is_killed_while_it_writes_leaves_the_old_file_or_the_new(tmp_path)
 
 
 def test_killed_commands_leave_nothing_half_done_and_training_goes_on_exactly():
-    assert kill.run(5, seed=19)[1] == []
+    assert kill.run(2, seed=19)[1] == []
 
 
 def test_nothing_else_in_the_package_opens_a_file_to_write():

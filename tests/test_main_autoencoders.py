@@ -22,18 +22,27 @@ from codec_lib.training.runs import Settings, make_model
 from codec_lib.weights import weight_files
 
 
-@pytest.fixture
-def place(tmp_path, photo, ae_codecs, tiny_codec) -> Path:
-    """A folder with a picture, files of three kinds, a table, and an older output."""
-    Image.fromarray(photo).save(tmp_path / "photo.png")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, photo, ae_codecs, tiny_codec) -> dict[str, bytes]:
+    """What the files of `place` hold."""
+    folder = tmp_path_factory.mktemp("made")
+    Image.fromarray(photo).save(folder / "photo.png")
     strided = ae_codecs["ae-strided"]
-    (tmp_path / "inside.cbk").write_bytes(strided.encode(photo, "huffman"))
-    (tmp_path / "beside.cbk").write_bytes(strided.encode(photo, "huffman-file", tmp_path / "table.json"))
-    (tmp_path / "model.cbk").write_bytes(tiny_codec.encode(photo))
-    (tmp_path / "cut.json").write_bytes((tmp_path / "table.json").read_bytes()[:200])
-    strided.encode(255 - photo[:30], "huffman-file", tmp_path / "other.json")
+    (folder / "inside.cbk").write_bytes(strided.encode(photo, "huffman"))
+    (folder / "beside.cbk").write_bytes(strided.encode(photo, "huffman-file", folder / "table.json"))
+    (folder / "model.cbk").write_bytes(tiny_codec.encode(photo))
+    (folder / "cut.json").write_bytes((folder / "table.json").read_bytes()[:200])
+    strided.encode(255 - photo[:30], "huffman-file", folder / "other.json")
     for name in ("old", "old.cbk", "old.png"):
-        (tmp_path / name).write_bytes(b"what was here before")
+        (folder / name).write_bytes(b"what was here before")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def place(tmp_path, made) -> Path:
+    """A folder with a picture, files of three kinds, a table, and an older output."""
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
     return tmp_path
 
@@ -241,9 +250,9 @@ def test_a_full_disk_while_writing(run, place, ae_weights, monkeypatch, command)
 # --- evaluate -------------------------------------------------------------------------------
 
 
-def test_evaluate(run, pictures, tmp_path, ae_weights, ae_codec):
-    table = tmp_path / "table.csv"
-    options = ["--model", ae_codec.model, "--bits", 4, "--dataset", pictures, "--weights", ae_weights, "--quiet"]
+def test_evaluate(run, pictures, tmp_path, ae_weights, ae_codecs):
+    table, ae_codec = tmp_path / "table.csv", ae_codecs["ae-strided"]
+    options = ["--model", "ae-strided", "--bits", 4, "--dataset", pictures, "--weights", ae_weights, "--quiet"]
     for more, coder in (([], "adaptive"), (["--lossless", "huffman"], "huffman")):
         assert run("evaluate", *options, *more, "--csv", table)[::2] == (0, "")
         (row,) = tables.read_csv(table)

@@ -47,8 +47,8 @@ def test_a_prior_of_ones_own_goes_through_all_commands(monkeypatch, no_mirror, r
     model, weights = ["--model", "mean-scale"], ["--weights", tmp_path]
     picture, file, decoded, csv = (tmp_path / name for name in ("photo.png", "photo.cbk", "decoded.png", "rates.csv"))
     Image.fromarray(photo).save(picture)
-    training = ["--lmbda", 0.025, "--preset", "tiny", "--steps", 3, "--batch-size", 2, "--dataset", tiles]
-    assert run("train", *model, *training, "--out", tmp_path)[0] == 0
+    training = ["--lmbda", 0.025, "--preset", "tiny", "--steps", 3, "--batch-size", 2, "--crop", 64]
+    assert run("train", *model, *training, "--dataset", tiles, "--out", tmp_path)[0] == 0
     assert run("encode", picture, file, *model, "--quality", 3, *weights)[0] == 0
     assert json.loads(run("info", file, "--json")[1])["model"] == "mean-scale"
     assert run("decode", file, decoded, *weights)[0] == 0

@@ -18,8 +18,6 @@ PRESETS = {"blocks": lambda lmbda: Preset("blocks", 16, 24)}
 class Analysis(nn.Conv2d):
     """(B, 3, H, W) -> (B, M, H/16, W/16), a linear block transform."""
 
-    random_start = True
-
     def __init__(self, size: Preset):
         super().__init__(3, size.M, 16, 16)
         self.dimensions = ("blocks", size.N, size.M)
@@ -49,8 +47,8 @@ def test_transforms_of_ones_own_go_through_all_commands(model, monkeypatch, no_m
     picture, file, decoded = (tmp_path / name for name in ("photo.png", "photo.cbk", "decoded.png"))
     Image.fromarray(photo).save(picture)
     choice, weights = ["--model", model, "--preset", "blocks"], ["--weights", tmp_path]
-    training = ["--lmbda", 0.025, "--steps", 2, "--batch-size", 2, "--dataset", tiles, "--out", tmp_path]
-    assert run("train", *choice, *training)[0] == 0
+    training = ["--lmbda", 0.025, "--steps", 2, "--batch-size", 2, "--crop", 64, "--dataset", tiles]
+    assert run("train", *choice, *training, "--out", tmp_path)[0] == 0
     assert run("encode", picture, file, *choice, "--quality", 3, *weights)[0] == 0
     assert run("decode", file, decoded, *weights)[0] == 0
     predicted, _ = weight_files.load(model, 3, "blocks", tmp_path).estimate(photo)

@@ -23,7 +23,7 @@ CROP = 192
 def row(hours: float, path: Path) -> tables.Row:
     """The line of a weight file."""
     frozen = weight_files.read(path)
-    gained = frozen.gained if frozen.quality is None else Gained(frozen.network, frozen.lmbda)
+    gained = frozen.network if frozen.quality is None else Gained(frozen.network, frozen.lmbda)
     pictures = datasets.split(datasets.open_pictures("train+more"))[1]
     x = datasets.centre_crops(pictures, CROP)
     found = losses.validate_range(gained, x, (rates.RATE_POINTS[0], rates.RATE_POINTS[-1]))

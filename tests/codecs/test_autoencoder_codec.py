@@ -21,7 +21,7 @@ from codec_lib import images
 from codec_lib.codecs import autoencoder_codec
 from codec_lib.codecs.autoencoder_codec import CODERS, AutoencoderCodec, freeze
 from codec_lib.coding import compressor
-from codec_lib.coding.container import overhead, pack, unpack
+from codec_lib.coding.container import pack, unpack
 from codec_lib.coding.huffman import Huffman
 from codec_lib.errors import (
     BadData,
@@ -42,6 +42,19 @@ from codec_lib.registry import AUTOENCODERS
 def lossless(request) -> str:
     """Each lossless coder in turn."""
     return request.param
+
+
+WITH_CODERS = [
+    *(("ae-strided", coder) for coder in CODERS),
+    *((name, CODERS[0]) for name in AUTOENCODERS if name != "ae-strided"),
+]
+
+
+@pytest.fixture(params=WITH_CODERS, ids="-".join)
+def with_coder(request, ae_codecs) -> tuple[AutoencoderCodec, str]:
+    """One autoencoder with each lossless coder, and each other one with the default."""
+    name, coder = request.param
+    return ae_codecs[name], coder
 
 
 @pytest.fixture
@@ -70,7 +83,7 @@ def assert_file_is_prediction(frozen: AutoencoderCodec, pixels: np.ndarray, code
     assert frozen.decode(data, state).tobytes() == decoded.tobytes()
 
 
-@pytest.mark.parametrize("height, width", [(1, 1), (1, 37), (70, 130), (96, 112)])
+@pytest.mark.parametrize("height, width", [(1, 1), (70, 130)])
 def test_decoded_pixels_are_those_predicted(ae_codec, lossless, state, photo, height, width):
     pixels = np.tile(photo, (1, 2, 1))[:height, :width]
     assert_file_is_prediction(ae_codec, pixels, lossless, state)
@@ -127,7 +140,7 @@ def test_what_is_no_picture_is_refused(ae_codec):
 def stream(frozen: AutoencoderCodec, pixels: np.ndarray, coder: str, state: Path) -> bytes:
     data = frozen.encode(pixels, coder, state)
     (only,) = unpack(data).streams
-    assert len(data) == len(only) + overhead(1)
+    assert len(data) == len(only) + unpack(data).overhead
     return only
 
 
@@ -184,7 +197,8 @@ def test_everything_that_matters_moves_the_digest(ae_codec):
     assembled = autoencoder_codec.assemble(copy.deepcopy(ae_codec.network), ae_codec.tensors, "compact")
     digests.append(assembled.digest)
     floating = [name for name, tensor in model.state_dict().items() if tensor.is_floating_point()]
-    for name in (floating[0], floating[-1], *(n for n in floating if n.endswith("running_var"))):
+    variances = [name for name in floating if name.endswith("running_var")]
+    for name in dict.fromkeys((floating[0], floating[-1], *variances[:1], *variances[-1:])):
         changed = copy.deepcopy(model)
         changed.state_dict()[name].view(-1)[-1].mul_(1.02).add_(0.02)
         digests.append(freeze(changed, "tiny").digest)
@@ -212,11 +226,11 @@ def test_weights_that_cannot_be_stored_are_refused(ae_codec, value):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("coder", CODERS)
-def test_symbols_that_are_no_numbers_are_refused(ae_codec, state, photo, coder):
-    network = copy.deepcopy(ae_codec.network)
+def test_symbols_that_are_no_numbers_are_refused(with_coder, state, photo):
+    frozen, coder = with_coder
+    network = copy.deepcopy(frozen.network)
     next(network.g_a.parameters()).fill_(math.nan)
-    broken = dataclasses.replace(ae_codec, network=network)
+    broken = dataclasses.replace(frozen, network=network)
     for use in (lambda p: broken.encode(p, coder, state), broken.analyse, broken.estimate):
         with pytest.raises(BadData, match="numbers that no file can hold") as caught:
             use(photo)
@@ -259,11 +273,12 @@ def test_a_coder_of_the_models_is_refused(ae_codec, photo):
         assert is_a_sentence(caught.value)
 
 
-def test_another_seal_is_desynchronised(ae_codec, lossless, state, photo):
-    container = unpack(ae_codec.encode(photo, lossless, state))
+def test_another_seal_is_desynchronised(with_coder, state, photo):
+    frozen, coder = with_coder
+    container = unpack(frozen.encode(photo, coder, state))
     forged = dataclasses.replace(container, seal=container.seal ^ 1)
     with pytest.raises(Desynchronised):
-        ae_codec.decode(pack(forged), state)
+        frozen.decode(pack(forged), state)
 
 
 def test_another_number_of_streams_is_refused(ae_codec, photo):
@@ -275,18 +290,19 @@ def test_another_number_of_streams_is_refused(ae_codec, photo):
         assert is_a_sentence(caught.value)
 
 
-def test_another_size_is_refused(ae_codec, lossless, state, photo):
-    container = unpack(ae_codec.encode(photo, lossless, state))
+def test_another_size_is_refused(with_coder, state, photo):
+    frozen, coder = with_coder
+    container = unpack(frozen.encode(photo, coder, state))
     for height, width, kind in [(300, 300, Corrupt), (8192, 8192, Corrupt), (2**16, 2**16, TooLarge)]:
         with pytest.raises(kind):
-            ae_codec.decode(pack(dataclasses.replace(container, height=height, width=width)), state)
+            frozen.decode(pack(dataclasses.replace(container, height=height, width=width)), state)
 
 
 @pytest.mark.parametrize("name", ["ae-strided", "ae-vae", "ae-vector"])
 @pytest.mark.parametrize("coder", CODERS)
 @given(damages)
 @example([("cut", 0)])
-@settings(max_examples=40)
+@settings(max_examples=12)
 def test_a_damaged_stream_is_refused_or_holds_the_same_symbols(ae_codecs, photo, tmp_path_factory, name, coder, damage):
     """Even when the damage comes with a fitting checksum and so reaches the coder."""
     frozen, state = ae_codecs[name], tmp_path_factory.getbasetemp() / "table.json"
@@ -303,7 +319,7 @@ def test_a_damaged_stream_is_refused_or_holds_the_same_symbols(ae_codecs, photo,
 
 @pytest.mark.parametrize("coder", CODERS)
 @given(damages)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_damaged_file_is_a_codec_error_or_the_same_symbols(ae_codecs, photo, tmp_path_factory, coder, damage):
     frozen, state = ae_codecs["ae-strided"], tmp_path_factory.getbasetemp() / "table.json"
     data = frozen.encode(photo[:20, :37], coder, state)
@@ -379,7 +395,7 @@ def test_the_table_of_another_alphabet_is_refused(with_table, photo, state, alph
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_a_damaged_table_is_refused_or_gives_the_same_symbols(ae_codecs, photo, tmp_path_factory, seed):
     frozen, state = ae_codecs["ae-strided"], tmp_path_factory.getbasetemp() / "damaged.json"
     data = frozen.encode(photo, "huffman-file", state)

@@ -46,7 +46,7 @@ def at_borders_and_elsewhere(difference: np.ndarray) -> tuple[float, float]:
     return difference[border].mean(), difference[~border].mean()
 
 
-@pytest.mark.parametrize(("name", "quality"), [("hyperprior", 2), ("checkerboard", 4), ("space-channel", 0.5)])
+@pytest.mark.parametrize(("name", "quality"), [("hyperprior", 2), ("space-channel", 0.5)])
 def test_tiles_make_no_difference_that_could_be_seen(photograph, monkeypatch, name, quality):
     frozen = weight_files.load(name, quality)
     y, z = frozen.latents(photograph)
@@ -56,7 +56,7 @@ def test_tiles_make_no_difference_that_could_be_seen(photograph, monkeypatch, na
     assert len(tiles.spans(y.shape[1], tiles.OVERLAP)) == 4
     y_tiled, z_tiled = frozen.latents(photograph)
     assert (y_tiled - y).abs().max() < 1e-3  # of a quantiser's step
-    assert (z_tiled != z).mean() < 1e-3  # a float that lies between two integers may fall to either
+    assert (frozen.rounded(z_tiled) != frozen.rounded(z)).mean() < 1e-3  # what lies between two may fall to either
     tiled = frozen.synthesise(y_hat, *photograph.shape[:2])
     assert abs(metrics.psnr(tiled, photograph) - metrics.psnr(whole, photograph)) < 0.001
     assert np.abs(tiled.astype(int) - whole).max() <= 1
@@ -67,7 +67,7 @@ def test_tiles_make_no_difference_that_could_be_seen(photograph, monkeypatch, na
 
 
 AUTOENCODERS = ["maxpool-compact-q2", "strided-compact-q2", "residual-compact-q2", "vae-compact-q4",
-                "vector-compact-q4", "resnet18-compact-q4", "resnet18-compact-q10"]  # fmt: skip
+                "vector-compact-q4", "resnet18-compact-q4"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)

@@ -65,16 +65,16 @@ def test_the_bits_are_counted_from_the_disk(large_and_small, tiny_codecs, monkey
     assert row["bits"] == evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]["bits"] + 80
 
 
-def test_pixels_that_differ_from_the_prediction_are_told(large_and_small, tiny_codecs, monkeypatch):
-    original = type(tiny_codecs[1]).estimate
+def test_a_latent_that_differs_from_the_prediction_is_told(large_and_small, tiny_codecs, monkeypatch):
+    original = type(tiny_codecs[1]).expect
 
-    def off_by_one(self, image):
-        pixels, bits = original(self, image)
-        pixels = pixels.copy()
-        pixels[0, 0, 0] ^= 1
-        return pixels, bits
+    def off_by_one(self, y, z):
+        y_hat, bits = original(self, y, z)
+        y_hat = y_hat.clone()
+        y_hat[0, 0, 0, 0] += 1
+        return y_hat, bits
 
-    monkeypatch.setattr(type(tiny_codecs[1]), "estimate", off_by_one)
+    monkeypatch.setattr(type(tiny_codecs[1]), "expect", off_by_one)
     assert evaluate(tiny_codecs[1], large_and_small[1:], progress=False)[0]["exact"] is False
 
 

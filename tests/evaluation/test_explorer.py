@@ -37,10 +37,11 @@ def test_a_crop_is_the_middle_and_small_pictures_are_enlarged(photo):
 def test_a_photograph_of_any_format_is_opened_and_anything_else_refused(photo):
     buffer = io.BytesIO()
     Image.fromarray(photo).convert("L").save(buffer, "WEBP")
-    assert explorer.open_photograph(buffer.getvalue()).shape == (explorer.SIDE, explorer.SIDE, 3)
+    whole = io.BytesIO(buffer.getvalue())
+    assert explorer.open_photograph(whole).shape == (explorer.SIDE, explorer.SIDE, 3)
     for data in (b"", b"no picture", buffer.getvalue()[:60]):
-        with pytest.raises(BadImage, match="not a picture"):
-            explorer.open_photograph(data)
+        with pytest.raises(BadImage):
+            explorer.open_photograph(io.BytesIO(data))
 
 
 def test_flipping_shows_the_original_and_what_the_file_holds(scene, photo):

@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 
 from codec_lib import images
-from codec_lib.codecs import freezing
 from codec_lib.codecs.codec import Codec
 from codec_lib.errors import Unsupported
 from codec_lib.evaluation.inspection import inspect, mean_psnr
-from codec_lib.networks import models
-from codec_lib.training import initialisation
 
 
 @pytest.fixture(scope="module", params=["hyperprior", "joint", "checkerboard"])
-def frozen(request, crops) -> Codec:
-    model = models.make(request.param, "tiny", 0.025)
-    initialisation.initialise(model, crops, 0.025)
-    return freezing.freeze(model, "tiny", 0.025)
+def frozen(request, codecs) -> Codec:
+    return codecs[request.param]
 
 
 def test_the_symbols_are_those_of_the_file(frozen, photo):

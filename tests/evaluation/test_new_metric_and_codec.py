@@ -20,7 +20,7 @@ def gif(pixels: np.ndarray, quality: float) -> bytes:
 
 
 def test_a_metric_of_ones_own_is_measured_by_evaluate(monkeypatch, run, weights, pictures, tmp_path):
-    monkeypatch.setitem(metrics.METRICS, "worst", metrics.Metric(worst, "largest error", 0))
+    monkeypatch.setitem(metrics.METRICS, "worst", metrics.Metric(worst, "largest error"))
     csv = tmp_path / "rates.csv"
     status, shown, _ = run("evaluate", "--quality", 1, "--weights", weights, "--dataset", pictures, "--csv", csv)
     (row,) = tables.read_csv(csv)

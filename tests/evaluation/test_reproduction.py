@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import is_a_sentence
 
 from codec_lib import datasets, tables
 from codec_lib.errors import BadData
@@ -168,13 +167,8 @@ def test_without_tables_nothing_stands_beside_the_reports(reported_rows, tmp_pat
         b"",
         b"\xff\xfe",
         b"model,B,symbols per pixel\nn,2\n",
-        b"model,symbols per pixel\nn,0.25\n",
-        b"model,B\nn,2\n",
-        b"model,B,symbols per pixel\nn,two,0.25\n",
-        b"model,B,symbols per pixel\nn,,0.25\n",
-        b"model,B,symbols per pixel\nn,2,much\n",
     ],
-    ids=["empty", "not text", "ragged", "no B", "no density", "B is text", "B is missing", "density is text"],
+    ids=["empty", "not text", "ragged"],
 )
 def test_a_bad_table_is_bad_data(tmp_path: Path, content: bytes):
     (tmp_path / "00_networks.csv").write_bytes(content)
@@ -187,10 +181,3 @@ def test_a_folder_in_place_of_a_table_is_bad_data(tmp_path: Path):
     (tmp_path / "00_networks.csv").mkdir()
     with pytest.raises(BadData, match="00_networks"):
         reproduction.collect(tmp_path)
-
-
-@pytest.mark.parametrize("bad", [row("a", "B=1", "psnr", "much"), row("a", "B=1", "psnr", None), {"item": "a"}])
-def test_a_bad_row_of_the_reports_is_bad_data(bad):
-    with pytest.raises(BadData) as raised:
-        reproduction.compare([bad], {})
-    assert is_a_sentence(raised.value)

@@ -1,6 +1,7 @@
 """Each notebook is a lesson as CONTRIBUTING.md has it: a question, a picture, exercises with solutions, references."""
 
 import ast
+import functools
 import re
 
 import nbformat
@@ -27,6 +28,7 @@ TERMS = {
 """A term, in italics where the story explains it -> what would be a use of it."""
 
 
+@functools.cache
 def cells(path) -> list[NotebookNode]:
     return nbformat.read(path, as_version=4).cells
 

@@ -55,7 +55,7 @@ def test_another_prior_begins_on_its_transforms_and_leaves_them_alone(trained, t
     _, path, _ = trained
     settings = dataclasses.replace(SETTINGS, model="space-channel", dataset=str(tiles), prior_only=True)
     run = training.train(settings, tmp_path, source=weight_files.read(path), progress=False, validations=1)
-    before = weight_files.read(path).gained
+    before = weight_files.read(path).network
     assert torch.equal(run.model.model.g_a.mixes[0].linear.weight, before.model.g_a.mixes[0].linear.weight)
     assert torch.equal(run.model.gains.gain, before.gains.gain)
     assert not torch.equal(run.model.gains.spread, before.gains.spread)
@@ -63,11 +63,12 @@ def test_another_prior_begins_on_its_transforms_and_leaves_them_alone(trained, t
 
 def test_a_prior_takes_the_transforms_that_were_trained_further(trained, tiles, tmp_path):
     _, path, _ = trained
-    settings = dataclasses.replace(SETTINGS, model="joint", dataset=str(tiles), prior_only=True, steps=1)
+    common = dataclasses.replace(SETTINGS, lmbdas=(0.0067, 0.013), dataset=str(tiles))
+    settings = dataclasses.replace(common, model="joint", prior_only=True, steps=1)
     first = training.train(settings, tmp_path / "prior", source=weight_files.read(path), progress=False)
     prior, _ = release(first, tmp_path / "prior", progress=False)
     further = training.train(
-        dataclasses.replace(SETTINGS, dataset=str(tiles), steps=2, lr=1e-2), tmp_path / "further",
+        dataclasses.replace(common, steps=2, lr=1e-2), tmp_path / "further",
         source=weight_files.read(path), progress=False,
     )  # fmt: skip
     transforms, _ = release(further, tmp_path / "further", progress=False)
@@ -75,16 +76,16 @@ def test_a_prior_takes_the_transforms_that_were_trained_further(trained, tiles, 
         settings, tmp_path / "last", source=weight_files.read(prior), transforms=weight_files.read(transforms),
         progress=False,
     )  # fmt: skip
-    ours, theirs = run.model.state_dict(), weight_files.read(transforms).gained.state_dict()
+    ours, theirs = run.model.state_dict(), weight_files.read(transforms).network.state_dict()
     for name in ("model.g_a.mixes.0.linear.weight", "gains.gain", "gains.inverse"):
         assert torch.equal(ours[name], theirs[name]), name
-    assert not torch.equal(ours["gains.gain"], weight_files.read(prior).gained.state_dict()["gains.gain"])
+    assert not torch.equal(ours["gains.gain"], weight_files.read(prior).network.state_dict()["gains.gain"])
     assert run.transforms_from.startswith("hyperprior-tiny ")
 
 
 def test_sensitivity_tells_what_a_small_error_of_the_latent_costs(trained, tiles):
     """The first-order estimate against g_s itself, a small random error in all of a few channels."""
-    gained = weight_files.read(trained[1]).gained
+    gained = weight_files.read(trained[1]).network
     crops = RandomCrops(open_pictures(tiles), 64, progress=False)
     x = torch.stack([crops[i] for i in range(6)]).float() / 255
     weights = every_rate.sensitivity(gained, x, (0.0035, 0.093), probes=32)
