@@ -83,7 +83,7 @@ def _package_path(row: dict[str, str]) -> Path:
     package, _, folder = row["package"].partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise BadData(f"The package {package}, which holds {row['path']}, is not installed; run 'make test'.")
+        raise BadData(f"The package {package}, which holds {row['path']}, is not installed; run 'make install'.")
     return Path(spec.origin).parent / folder / row["path"]
 
 

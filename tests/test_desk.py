@@ -223,7 +223,7 @@ def test_a_small_picture_among_others_does_not_stop_them(run, place, options):
     status, out, said = run("encode", place / "dot.png", place / "in" / "a.png", *options, "--out", place, "--bpp", 2)
     assert (status, out.count("a.cbk")) == (1, 1)
     assert "dot.png: No quality makes a file of 0 bytes or less" in said
-    assert_refused(run("encode", place / "in" / "a.png", *options[:2], "--quality", "inf"), "no quality")
+    assert_refused(run("encode", place / "in" / "a.png", *options[:2], "--quality", "inf"), "not a quality")
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")

@@ -103,11 +103,11 @@ def check_length(data: bytes, alphabet: int, count: int | None = None) -> tuple[
 def least_bits(count: int, alphabet: int) -> int:
     """A length in bits that no code of so many symbols falls below, however likely they are.
 
-    At a gain g the weights add up to memory g at most, and each symbol that never comes keeps its floor, memory / 2^16
-    of _UNIT. So a symbol costs log2(e) (alphabet - 1) / 2^16 _UNIT / g or more. While g goes from _UNIT to twice that,
-    this is 1.04 (alphabet - 1) / 2^16 on average, and more before; rounding takes less than the 0.04. The whole range
-    is 2^64 at first and at least 2^48 at the end, before the last word: words have 16 bits, so the code is no shorter
-    than the ideal one.
+    At a gain g the weights add up to at most memory * g, and each symbol that never comes keeps its floor,
+    memory * _UNIT / 2^16. So a symbol costs at least log2(e) * (alphabet - 1) / 2^16 * _UNIT / g bits. While g grows
+    from _UNIT to twice that, the mean is 1.04 * (alphabet - 1) / 2^16, and before that it is more; rounding takes less
+    than the 0.04. The whole range is 2^64 at first and at least 2^48 at the end, before the last word: words have 16
+    bits, so the code is no shorter than the ideal one.
     """
     return count * (alphabet - 1) >> 16
 

@@ -48,7 +48,7 @@ def read_count(data: bytes, count: int | None) -> tuple[int, int]:
     """The number of symbols, which is `count` unless that is None, and the position after it."""
     found, at = read_varint(data, 0)
     if found > LONGEST or (count is not None and found != count):
-        raise Corrupt(f"A stream says that it holds {found} symbols, which cannot be.")
+        raise Corrupt(f"A stream says that it holds {found} symbols, which is impossible.")
     return found, at
 
 
@@ -61,5 +61,5 @@ def read_alphabet(data: bytes, at: int, expected: int | None) -> tuple[int, int]
     """The number of symbols in the alphabet, which is `expected` unless that is None, and the position after it."""
     alphabet, at = read_varint(data, at)
     if not 1 <= alphabet <= WIDEST or (expected is not None and alphabet != expected):
-        raise Corrupt(f"A stream says that its alphabet has {alphabet} symbols, which cannot be.")
+        raise Corrupt(f"A stream says that its alphabet has {alphabet} symbols, which is impossible.")
     return alphabet, at

@@ -279,7 +279,7 @@ def _understand(fields: tuple, lengths: Lengths) -> Header:
         raise Corrupt(f"The .cbk file has more bytes than a picture of {width}x{height} can need.")
     names = [name for name, _ in lengths.chunks]
     if len({*names}) < len(names) or any(not (name.isascii() and name.isalpha()) for name in names):
-        raise Corrupt("The .cbk file has chunks whose types cannot be.")
+        raise Corrupt("The .cbk file has chunks of impossible types.")
     for name in names:
         if name[0].isupper():
             raise Unsupported(f"The .cbk file needs a reader that knows its chunk {name}; this version does not.")
@@ -291,7 +291,8 @@ def _understand(fields: tuple, lengths: Lengths) -> Header:
 
 def _check_metadata(sizes: Iterable[int]) -> None:
     if sum(sizes) > MAX_CHUNKS:
-        raise TooLarge(f"The .cbk file has more than the {MAX_CHUNKS // 2**20} MiB of metadata that are allowed.")
+        most = MAX_CHUNKS // 2**20
+        raise TooLarge(f"A .cbk file has at most {most} MiB of metadata; encode with --metadata strip.")
 
 
 def _name(ids: dict[str, int], value: int, kind: str) -> str:

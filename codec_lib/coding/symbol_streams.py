@@ -63,7 +63,7 @@ def unpack(name: str, data: bytes, alphabet: int, count: int | None = None) -> n
     symbols = coarse * _FINE
     symbols[_sorted(coarse)] += fine
     if (symbols >= alphabet).any():
-        raise Corrupt("A stream holds a symbol that its alphabet has not.")
+        raise Corrupt("A stream holds a symbol outside its alphabet.")
     return symbols
 
 

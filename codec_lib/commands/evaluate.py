@@ -12,12 +12,12 @@ HELP = "Measure rate, distortion and time, from files on disk."
 def add_options(p: argparse.ArgumentParser) -> None:
     """The command's options."""
     p.add_argument(
-        "--quality", type=options.quality, nargs="+", metavar="Q", help="rate points (default: all there are)"
+        "--quality", type=options.quality, nargs="+", metavar="Q", help="qualities (default: all whole ones there are)"
     )
     p.add_argument(
         "--bits", type=int, nargs="+", metavar="B", help="of an autoencoder's quantiser (default: all there are)"
     )
-    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, or a folder of pictures")
+    p.add_argument("--dataset", default="embedded", metavar="NAME", help="embedded, kodak, photographs, or a folder")
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     options.add_model(p)

@@ -94,7 +94,7 @@ def _target(source: Path, below: Path, target: str | None, out: Path | None, suf
 def _check_folder(out: Path) -> None:
     """Refuse a folder for results that neither exists nor can be made."""
     if out.exists() and not out.is_dir():
-        raise BadData(f"Cannot write into {out}: it is no folder.")
+        raise BadData(f"Cannot write into {out}: it is not a folder.")
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not os.access(there, os.W_OK):
         raise BadData(f"Cannot write into the folder {there}.")

@@ -30,7 +30,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--effort", type=int, default=0, choices=range(10), metavar="E",
-        help="0 to 9: search for a better file of each picture, each time twice as long",
+        help="0 to 9: search for a better file of each picture; from 1 on, each takes twice as long as the one before",
     )  # fmt: skip
     p.add_argument("--coder", choices=CODERS, help="entropy coder (default: constriction)")
     p.add_argument("--lossless", choices=LOSSLESS, help="lossless coder of an autoencoder (default: adaptive)")
@@ -53,11 +53,18 @@ def check_family(args: argparse.Namespace) -> None:
         raise Unsupported(f"The model {args.model} has nothing that --effort could search for.")
 
 
+def _number(text: str, kind: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {kind}") from None
+
+
 def quality(text: str) -> int:
     """A quality as it is typed, 2.4, in thousandths."""
-    thousandths = 1000 * float(text)
+    thousandths = 1000 * _number(text, "a quality")
     if not math.isfinite(thousandths):
-        raise argparse.ArgumentTypeError(f"'{text}' is no quality")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a quality")
     if abs(thousandths - round(thousandths)) > 1e-6:
         raise argparse.ArgumentTypeError(f"'{text}' has more than three decimals")
     return round(thousandths)
@@ -67,23 +74,22 @@ def file_size(text: str) -> int:
     """A file's size as it is typed, 60000, 60k, 60kB or 0.5M, in bytes."""
     short = text.lower().removesuffix("b")
     unit = {"k": 1000, "m": 1000**2}.get(short[-1:], 1)
-    number = float(short if unit == 1 else short[:-1]) * unit
+    number = _number(short if unit == 1 else short[:-1], "a file size") * unit
     if not 1 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size of a file")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a file size")
     return int(number)
 
 
 def positive(text: str) -> float:
     """A number above zero."""
-    number = float(text)
+    number = _number(text, "a number")
     if not 0 < number < 2**63:
-        raise argparse.ArgumentTypeError(f"'{text}' is not above zero, or far too large")
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 2^63")
     return number
 
 
 def count(text: str) -> int:
     """1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
+    return int(text)

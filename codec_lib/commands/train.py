@@ -18,7 +18,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     rate.add_argument(
         "--lmbda", type=float,
         help="weight of the distortion; 0.0067, 0.013, 0.025, 0.0483 are qualities 1 to 4; "
-        "needless for autoencoders but ae-vae and ae-vector",
+        "not needed for autoencoders other than ae-vae and ae-vector",
     )  # fmt: skip
     rate.add_argument(
         "--lmbdas", type=float, nargs=2, metavar=("LOW", "HIGH"),
@@ -42,24 +42,37 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
     p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
     p.add_argument(
-        "--smallest-scale", type=float, default=0.5, metavar="S", help="least factor of the pictures before cropping"
+        "--smallest-scale",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="smallest factor by which pictures are scaled before cropping",
     )
-    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="greatest factor of them")
+    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="largest such factor")
     p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
     p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
     p.add_argument(
         "--last-lr", type=float, default=0.01, metavar="SHARE", help="learning rate at the end, as a share of --lr"
     )
     p.add_argument(
-        "--average", type=float, default=0.998, metavar="D", help="decay of the weights' average; 0: none is taken"
+        "--average",
+        type=float,
+        default=0.998,
+        metavar="D",
+        help="decay of the weights' average; 0: keep the last weights",
     )
-    p.add_argument("--optimiser", choices=("adam", "muon"), default="adam", help="muon: faster at equal steps")
+    p.add_argument(
+        "--optimiser", choices=("adam", "muon"), default="adam", help="muon: a lower loss after as many steps"
+    )
     p.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
     )
     p.add_argument("--compile", action="store_true", help="use torch.compile")
     p.add_argument(
-        "--start", type=Path, metavar="FILE", help="begin from these weights (.safetensors), of any model and lmbda"
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="begin from these weights (.safetensors), of any lmbda and any model with transforms of the same sizes",
     )
     p.add_argument(
         "--transforms", type=Path, metavar="FILE",

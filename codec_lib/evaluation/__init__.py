@@ -1,4 +1,4 @@
 """What a codec is worth: files measured, classical codecs, times, complexity, and figures of it.
 
-Imports everything but `training` and `report`. Begin with `evaluation`, which measures files on disk.
+Imports everything but `training`, `report` and `commands`. Begin with `evaluation`, which measures files on disk.
 """

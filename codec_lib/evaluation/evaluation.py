@@ -27,8 +27,8 @@ def evaluate(
 ) -> list[dict]:
     """Encode, write, read and decode each picture.
 
-    Times run from pixels in memory to bytes and back, after a corner of a picture that is not counted. An `effort`
-    above 0 is how long a codec with a prior searches.
+    Times run from pixels in memory to bytes and back. A corner of the first picture warms up the codec and is not
+    counted. An `effort` above 0 is how long a codec with a prior searches.
 
     Returns:
         A row per picture: `image`, the columns of `COLUMNS`, `exact` (the decoded latent, and so the picture, is the

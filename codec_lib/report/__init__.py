@@ -1,4 +1,4 @@
 """The report: notebooks executed, pages made, by the graph of the Snakefile.
 
-May import everything. Begin with `runner`, which is `python -m codec_lib.report`.
+May import everything but `commands`. Begin with `runner`, which is `python -m codec_lib.report`.
 """

@@ -17,8 +17,8 @@ EXACT = """
   (`tests/codecs/test_portability.py`, `tests/networks/test_integer_priors.py`).
 - **Old files decode.** Files of earlier formats are kept with what they hold, and must decode to the same symbols
   (`tests/golden`).
-- **Every file of this report was written, read and decoded**, its pixels compared with those that the model predicts,
-  its bits with the model's estimate (`05_checks`).
+- **Every file of this report was written, read and decoded**, its latent compared with the one that the model
+  predicts, its bits with the model's estimate (`05_checks`).
 - **Damage is noticed.** A seal covers each file and its symbols; tests change, cut and forge files and demand a
   refusal in one sentence (`tests/coding/test_fuzz.py`).
 - $g_a$ and $g_s$ stay in floating point: they decide the quality of a picture, never whether a file can be read.

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             if args.only != "page":
                 print(execution.execute(args.notebook, args.dataset, args.measured, args.second))
         except PapermillExecutionError as error:
-            say(f"a notebook failed, cell {error.cell_index}: {error.ename}: {error.evalue}")
+            say(f"The notebook {args.notebook} failed in cell {error.cell_index}: {error.ename}: {error.evalue}")
             return 1
         if args.only != "execution":
             print(write_page(args.notebook))

@@ -29,7 +29,7 @@ _SAID = re.compile(r"^codec_lib: (.*)")
 
 
 def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> list[str]:
-    """Let Snakemake bring targets up to date, two or more jobs at a time; all it says goes to `build/report.log`.
+    """Let Snakemake bring targets up to date on so many cores; all it says goes to `build/report.log`.
 
     Args:
         targets: files or rules of the Snakefile; none for the whole report.

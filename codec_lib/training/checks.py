@@ -26,7 +26,7 @@ def check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
         low, high = settings.lmbdas
         if not rates.RATE_POINTS[0] <= low < high <= rates.RATE_POINTS[-1]:
             raise Unsupported(
-                f"A range of lmbda must rise, from {rates.RATE_POINTS[0]} at least to {rates.RATE_POINTS[-1]} at most."
+                f"A range of lmbda must rise and lie between {rates.RATE_POINTS[0]} and {rates.RATE_POINTS[-1]}."
             )
     if not 0 <= settings.last_lr <= 1:
         raise Unsupported(f"The last learning rate must be a share of the highest, 0 to 1, not {settings.last_lr}.")

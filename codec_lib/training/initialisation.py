@@ -15,7 +15,7 @@ from codec_lib.rates import position_of
 def initialise(model: Prior, x: Tensor, lmbda: float) -> None:
     """Start a model near a classical transform codec of the photographs x (n, 3, H, W) in [0, 1].
 
-    The compact transforms become the KLT, scaled so that a quantiser step of 1 suits lmbda. At high
+    The transforms become the KLT, or nearly, scaled so that a quantiser step of 1 suits lmbda. At high
     rate a step d costs -log2 d bits and d^2 / 12 of squared error a coefficient, of which the MSE is
     the mean over three samples a pixel, so the optimum is d^2 = 18 / (lmbda ln 2) on the 0..255
     scale. Then the priors are fitted to the latents. Transforms without `initialise` begin at random, as their prior

@@ -86,21 +86,21 @@ def stage_of(run: dict) -> Stage:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = run.get("name") if isinstance(run, dict) else None
-        raise BadData(f"The card of {what or 'a run'} does not tell what decided it ({error!r}).") from error
+        raise BadData(f"The card of {what or 'a run'} does not say how it was made ({error!r}).") from error
 
 
 def stages_of(cards: Iterable[dict]) -> dict[str, Stage]:
     """Every run that the cards tell of, by its key.
 
     Raises:
-        BadData: a card is not one, or two tell differently of the same weights.
+        BadData: a card is not one, or two disagree on the same weights.
     """
     stages: dict[str, Stage] = {}
     for card in cards:
         for run in [*card.get("before", []), card] if isinstance(card, dict) else [card]:
             stage = stage_of(run)
             if stages.setdefault(stage.key, stage) != stage:
-                raise BadData(f"Two cards tell differently of how the weights {stage.key} were made.")
+                raise BadData(f"Two cards disagree on how the weights {stage.key} were made.")
     return stages
 
 
@@ -206,7 +206,7 @@ def repeat(
                 print(f"recipe: the time is up in {where}; the same command goes on from there")
                 return
             if status:
-                raise CodecError(f"The {where} failed with exit status {status}; it tells above why.")
+                raise CodecError(f"The {where} failed with exit status {status}; the reason is given above.")
         made = read_card_of(stage.weights(root))["digest"] == stage.digest
         print(f"recipe: {where}: {'the same weights, bit for bit' if made else _why_others(stage)}", flush=True)
 
@@ -214,7 +214,7 @@ def repeat(
 def _check_corpus(stage: Stage, checksums: dict[str, str]) -> None:
     dataset = stage.settings.dataset
     if stage.corpus and checksums.setdefault(dataset, corpus(dataset)["sha256"]) != stage.corpus:
-        raise BadData(f"The pictures of {dataset} are others now than those that {stage.key} was trained on.")
+        raise BadData(f"The pictures of {dataset} are no longer those that {stage.key} was trained on.")
 
 
 def _why_others(stage: Stage) -> str:

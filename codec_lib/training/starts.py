@@ -72,4 +72,5 @@ def check_origins(run: Run, source: Frozen | None, transforms: Frozen | None) ->
         ("--transforms", run.transforms_from, transforms),
     ):
         if had != (None if given is None else _name(given)):
-            raise BadData(f"The run to be resumed had {f'{had} as' if had else 'no'} {option}; give it that again.")
+            again = f"had {had} as {option}; give it again" if had else f"had no {option}; leave it out"
+            raise BadData(f"The run to be resumed {again}.")

@@ -81,7 +81,13 @@ class Rates:
             return self._codecs[quality]
 
     def on(self, pixels: np.ndarray, **options) -> "OnPicture":
-        """A picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`."""
+        """A picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`.
+
+        Raises:
+            BadData: there are no weights.
+        """
+        if not self.qualities:
+            self.codec(self.chosen(None))  # says what is missing
         return OnPicture(self, pixels, options)
 
 

@@ -114,7 +114,7 @@ def read(path: str | Path) -> Frozen:
         name, _, checksum = described["transforms"].partition(" ")
         shared = _transforms_beside(Path(path), name)
         if digest_of([], shared).hex() != checksum:
-            raise BadData(f"The weights {path} need the transforms of {name} beside them, which are others now.")
+            raise BadData(f"The weights {path} need the transforms of {name} beside them, which have changed since.")
         tensors |= shared
     try:
         if described["format"] not in FORMATS:

@@ -152,7 +152,7 @@ def test_a_run_that_fails_ends_the_recipe(cards, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(recipe, "command", lambda *_: ["-c", "import sys; sys.exit(2)"])
     assert recipe.main(["--weights", str(cards), "--out", str(tmp_path)]) == 2
     assert "run 1 of 3, factorized-tiny-q3" in (err := capfd.readouterr().err)
-    assert err.endswith("failed with exit status 2; it tells above why.\n")
+    assert err.endswith("failed with exit status 2; the reason is given above.\n")
 
 
 # --- the order and its commands -------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_each_run_comes_once_and_after_those_it_begins_from():
         recipe.in_order(recipe.stages_of([f, run("joint", "hyperprior")]), [key("joint")])
     with pytest.raises(BadData, match="began from themselves"):
         recipe.in_order(recipe.stages_of([run("joint", "joint")]), [key("joint")])
-    with pytest.raises(BadData, match=r"Two cards tell differently of how .* factorized-compact-q1 ffffffff"):
+    with pytest.raises(BadData, match=r"Two cards disagree on how .* factorized-compact-q1 ffffffff"):
         recipe.stages_of([f, f | {"seed": 3}])
     again = f | {"minutes": 9.0, "length": "steps", "corpus": {"sha256": "0"}, "device": "CPU, 2 threads, x86_64"}
     assert len(recipe.stages_of([f, again])) == 1, "the same run, told again"
@@ -306,13 +306,13 @@ def without(card: dict, name: str) -> dict:
 BAD = {
     "an origin unknown": (lambda c: c | {"before": c["before"][1:]}, "no card tells of factorized-tiny-q3"),
     "transforms unknown": (lambda c: c | {"transforms": "joint-tiny-q3 0123"}, "no card tells of joint-tiny-q3 0123"),
-    "no steps": (lambda c: without(c, "steps"), "hyperprior-tiny-q3 does not tell what decided it"),
-    "no digest": (lambda c: without(c, "digest"), "does not tell what decided it"),
-    "no name": (lambda c: without(c, "name"), "The card of a run does not tell"),
+    "no steps": (lambda c: without(c, "steps"), "hyperprior-tiny-q3 does not say how it was made"),
+    "no digest": (lambda c: without(c, "digest"), "does not say how it was made"),
+    "no name": (lambda c: without(c, "name"), "The card of a run does not say"),
     "no card": (lambda _: [], "cannot be read"),
     "other pictures": (
         lambda c: c | {"before": [s | {"corpus": s["corpus"] | {"sha256": "0"}} for s in c["before"]]},
-        "are others now than those that factorized-tiny-q3",
+        "are no longer those that factorized-tiny-q3",
     ),
     "no pictures": (
         lambda c: c | {"before": [s | {"dataset": "/nowhere"} for s in c["before"]]},

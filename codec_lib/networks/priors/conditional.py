@@ -113,7 +113,7 @@ class Conditional(Prior):
         return self.h_a(self.side_input(y))
 
     def side_input(self, y: Tensor) -> Tensor:
-        """What h_a sees of y: (B, M, h, w) -> (B, channels, h, w), made up to multiples of 4 at the border.
+        """What h_a sees of y: (B, M, h, w) -> (B, channels, h, w), padded to multiples of 4.
 
         Continued like this, the blocks of 4x4 positions that z tells of are whole. h_a sees amplitudes on a logarithmic
         scale, as h_s gives scales, and after them the same with signs, for the means, where it has room for both.
