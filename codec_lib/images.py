@@ -109,6 +109,7 @@ def _read(image: Image.Image, keep: bool) -> Picture:
             image = ImageOps.exif_transpose(image)
             exif = image.info.get("exif", b"")
             notes.append("rotated as its EXIF says")
+        exif = exif or (_exif_elsewhere(image) if keep else b"")
     except Exception:  # Pillow's parser raises whatever it trips over
         exif = b""
         notes.append("its EXIF is damaged and left out")
@@ -185,6 +186,19 @@ def save(file: BinaryIO, pixels: np.ndarray, suffix: str = ".png", exif: bytes =
 
 _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 """EXIF's texts: description, make, model, software, date, artist, copyright."""
+
+
+def _exif_elsewhere(image: Image.Image) -> bytes:
+    """EXIF of a TIFF, which has it among its own tags, or of a PNG that has it in a text."""
+    found, kept = image.getexif(), Image.Exif()
+    for tag in _DESCRIPTIVE:
+        if isinstance(text := found.get(tag), str):
+            kept[tag] = text
+    for directory in (0x8769, 0x8825):  # EXIF's own, GPS
+        if values := found.get_ifd(directory):
+            kept.get_ifd(directory).update(values)
+            kept[directory] = dict(values)
+    return kept.tobytes() if len(kept) else b""
 
 
 def _for_tiff(exif: bytes) -> bytes:

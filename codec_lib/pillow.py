@@ -6,14 +6,16 @@ and `icc_profile` to be carried; a profile that is not given is followed, and it
 file before it asks for the new content: where an option is refused, what was there is lost. `Codec.encode` writes none.
 """
 
+import math
+import numbers
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFile
 
-from codec_lib import images, registry
+from codec_lib import colour, images, registry
 from codec_lib.coding import container
-from codec_lib.errors import CodecError, Truncated
+from codec_lib.errors import CodecError, Truncated, Unsupported
 
 FORMAT = "CBK"
 
@@ -23,6 +25,7 @@ class CbkImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Codecbook, learned image compression"
+    _decoded = True  # of a copy that was pickled, which has its pixels
 
     def _open(self) -> None:
         try:
@@ -96,9 +99,15 @@ def _save(image: Image.Image, file, filename) -> None:
         exif = turned.tobytes()
     rates = Rates(given.pop("model", registry.DEFAULT_MODEL), given.pop("preset", None))
     quality = given.pop("quality", None)
+    if quality is not None and not (isinstance(quality, numbers.Real) and math.isfinite(quality)):
+        raise Unsupported(f"There is no quality {quality!r}.")
     point = rates.chosen(None if quality is None else round(1000 * quality))
-    options = {name: given[name] for name in ("coder", "effort") if name in given}
+    options = {name: given[name] for name in ("coder", "effort") if given.get(name)}
+    if "effort" in options and rates.model in registry.AUTOENCODERS:
+        raise Unsupported(f"The model {rates.model} has nothing that effort could search for.")
     source = image
+    if icc and not (image.mode in ("RGB", "RGBA", "RGBa", "P", "PA") and colour.is_of_rgb(icc)):
+        icc = b""  # of samples that the file will not have
     if icc:  # the samples stay as they are: the profile explains them to the reader
         source = image.copy()
         source.info.pop("icc_profile", None)

@@ -246,3 +246,22 @@ def test_many_files_are_interrupted_at_once(place):
     _, said = process.communicate(timeout=30)
     assert (process.returncode, "Interrupted." in said) == (130, True)
     assert not list(place.glob("*.cbk"))
+
+
+def test_a_link_to_another_input_is_not_written_through(run, place, options):
+    shutil.copy(place / "in" / "a.png", place / "one.png")
+    (place / "two.cbk").symlink_to("one.png")
+    shutil.copy(place / "in" / "a.png", place / "two.png")
+    before = (place / "one.png").read_bytes()
+    assert_refused(run("encode", place / "one.png", place / "two.png", *options, "--force"), "one of the inputs")
+    assert (place / "one.png").read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_named(run, place, options):
+    assert_refused(run("encode", place / "nowhere" / "a.png", *options), "its folder does not exist")
+
+
+def test_a_flat_picture_reaches_any_psnr(run, place, options):
+    Image.new("RGB", (1, 1), (127, 120, 100)).save(place / "dot.png")
+    assert run("encode", place / "dot.png", *options, "--psnr", 10)[0] == 0
+    assert run("encode", place / "dot.png", *options, "--psnr", 99, "--force")[0] in (0, 2)

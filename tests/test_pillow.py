@@ -96,4 +96,4 @@ def test_verify_finds_damage_without_decoding(file):
 
 def test_metadata_that_no_reader_takes_is_not_written(photo):
     with pytest.raises(TooLarge, match="metadata"):
-        Image.fromarray(photo).save(io.BytesIO(), "CBK", model="factorized", icc_profile=bytes(2**24 + 1))
+        Image.fromarray(photo).save(io.BytesIO(), "CBK", model="factorized", exif=bytes(2**24 + 1))

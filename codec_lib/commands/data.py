@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         if args.action == "list":
             try:
                 state = f"here, {datasets.find(name)[0].parent}"
-            except CodecError:
+            except (CodecError, OSError):
                 state = "not complete on this machine"
             print(f"{name:13}{len(rows):6,} pictures {size:7.1f} MiB   {state}")
         else:

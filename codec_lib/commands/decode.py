@@ -33,13 +33,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Decode them all."""
     *first, last = args.paths
-    named = args.out is None and first and (is_output(last) or not last.endswith(".cbk"))
+    named = args.out is None and first and (is_output(last) or not last.lower().endswith(".cbk"))
     names, target = (first, last) if named else (args.paths, None)
     jobs = plan(names, target, args.out, ".png", {".cbk"}, args.force)
     for job in jobs:
         _suffix(job.target)
         if args.state:
-            check_output(job.target, args.state)
+            check_output(job.target, args.state, made=args.out is not None)
     return over(jobs, _Reader(args, len(jobs) == 1 and sys.stderr.isatty()), args.jobs)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -67,9 +68,10 @@ def _split(args: argparse.Namespace) -> tuple[list[str], str | None]:
     *first, last = args.paths
     if args.out is not None or not first:
         return args.paths, None
-    if last.endswith(".cbk") or is_output(last):
+    if last.lower().endswith(".cbk") or is_output(last):
         return first, last
-    if len(first) == 1 and not Path(last).exists() and Path(last).suffix.lower() not in images.SUFFIXES:
+    one = len(first) == 1 and not Path(first[0]).is_dir()
+    if one and not Path(last).exists() and Path(last).suffix.lower() not in images.SUFFIXES:
         raise BadData(f"The output {last} must have a name that ends in .cbk.")
     return args.paths, None
 
@@ -81,7 +83,9 @@ def _check_state(args: argparse.Namespace, jobs: list[Job]) -> None:
         raise Unsupported("A search for a size or a PSNR makes many tables; name --bits beside --state.")
     if len(jobs) > 1:
         raise Unsupported("The table of --state is that of one file, and there are several.")
-    if args.state.resolve() == jobs[0].target.resolve():
+    if args.state == STANDARD:
+        raise BadData("The table of --state needs a file of its own.")
+    if os.path.realpath(args.state) == os.path.realpath(jobs[0].target):
         raise BadData(f"The table and the file cannot both be {jobs[0].target}.")
     check_output(args.state, jobs[0].source, force=args.force)
 

@@ -34,7 +34,7 @@ class Done:
 
 def is_output(name: str) -> bool:
     """Whether a name at the end can only mean where to write: a dash or a device."""
-    return name == "-" or name.startswith("/dev/")
+    return name == "-" or (name.startswith("/dev/") and not name.startswith("/dev/shm/"))  # which holds plain files
 
 
 def plan(
@@ -58,13 +58,20 @@ def plan(
     jobs = [Job(source, _target(source, below, target, out, suffix)) for source, below in sources]
     if out is not None:
         _check_folder(out)
-    first: dict[Path, Job] = {}
+    if len(jobs) > 1 and any(STANDARD in (job.source, job.target) for job in jobs):
+        raise BadData("Standard input and output are for one file, and there are several.")
+    first: dict[str, Job] = {}
     for job in jobs:
-        other = first.setdefault(job.target.resolve(), job)
-        if other is not job and job.target != STANDARD:
+        other = first.setdefault(os.path.realpath(job.target), job)
+        if other is not job:
             raise BadData(f"{other.source} and {job.source} would both become {job.target}.")
+    read_from = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
+        if target is None and out is None and job.source != STANDARD and not job.source.parent.is_dir():
+            raise BadData(f"Cannot read {job.source}: its folder does not exist.")
         check_output(job.target, job.source, force=force, made=out is not None)
+        if job.target != STANDARD and os.path.realpath(job.target) in read_from:
+            raise BadData(f"The output {job.target} is one of the inputs.")
     return jobs
 
 
@@ -96,6 +103,8 @@ def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadData(f"Cannot write into {out}: it is not a folder.")
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise BadData(f"Cannot write into {out}: {there} is not a folder.")
     if not os.access(there, os.W_OK):
         raise BadData(f"Cannot write into the folder {there}.")
 
@@ -125,7 +134,11 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
 
 def read(source: Path, how: Callable = lambda file: file.read()) -> bytes:
     """The bytes of a file or of standard input, or what `how` takes of them."""
-    return how(sys.stdin.buffer) if source == STANDARD else files.read_bytes(source, how)
+    if source != STANDARD:
+        return files.read_bytes(source, how)
+    if sys.stdin is None:
+        raise BadData("Cannot read standard input: it is closed.")
+    return how(sys.stdin.buffer)
 
 
 def write(target: Path, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """All commands in one parser."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 1 if some of many files failed, 2 after one sentence on stderr, or 130 after Ctrl-C."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us: what is said goes nowhere
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     args = parser().parse_args(arguments)

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from codec_lib import datasets, images, metrics, tables
+from codec_lib import datasets, images, metrics, registry, tables
 from codec_lib.codecs.codec import Codec
 from codec_lib.command_line import Parser, exit_status
+from codec_lib.errors import Unsupported
 from codec_lib.evaluation.explorer import Scene
 from codec_lib.tables import Row
 from codec_lib.weights import weight_files
@@ -101,9 +102,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def work() -> None:
+        if args.pictures is not None and args.pictures < 1:
+            raise Unsupported(f"The number of pictures must be above zero, not {args.pictures}.")
+        for model in args.models:
+            registry.entry(model, registry.PRIORS)  # refuses the others, which have nothing to search for
         codecs = [weight_files.load(model, quality) for model in args.models for quality in args.quality]
         paths = datasets.open_pictures(args.dataset)[: args.pictures]
-        rows = measure(codecs, {path.stem: images.read_image(path)[0] for path in paths}, args.last)
+        pictures: dict[str, np.ndarray] = {}
+        for path in paths:
+            pictures[str(path) if path.stem in pictures else path.stem] = images.read_image(path)[0]
+        rows = measure(codecs, pictures, args.last)
         name = f"effort_{'_'.join(args.models)}_{Path(args.dataset).name}"
         told = summary(rows)
         plotting.save_table(rows, name, args.folder)

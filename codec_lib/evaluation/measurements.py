@@ -137,11 +137,13 @@ def weights_of(name: str) -> tuple[Path, int | None]:
         Unsupported: there is none of that name.
     """
     of_weights = name.partition(".")[0]
-    every_rate, _, quality = of_weights.rpartition("-q")
-    for stem, point in ((of_weights, None), (every_rate, quality)):
-        path = weight_files.WEIGHTS / f"{stem}.safetensors"
-        if path.is_file() and (point is None or point.isdigit()):
-            return path, None if point is None else int(point)
+    if of_one := re.fullmatch(r"(.+)-q(0|[1-9][0-9]*)", of_weights, re.ASCII):
+        own, whole = (weight_files.WEIGHTS / f"{stem}.safetensors" for stem in (of_weights, of_one[1]))
+        quality = int(of_one[2])
+        if whole.is_file() and (not own.is_file() or 1000 * quality in weight_files.qualities_of(whole)):
+            return whole, quality  # as `weight_files.load` chooses
+        if own.is_file():
+            return own, None
     known = ", ".join([TIMES, *curves()])
     raise Unsupported(f"Nothing is called '{name}'; name weights of data/weights with a quality, or one of {known}.")
 

@@ -62,7 +62,7 @@ def check_bits(name: str, B: float) -> None:
         Unsupported: with the possible choices.
     """
     if B not in BITS:
-        raise Unsupported(f"No quantiser of {name} has {B:g} bits; choose from {', '.join(map(str, BITS))}.")
+        raise Unsupported(f"No quantiser of {name} has {B} bits; choose from {', '.join(map(str, BITS))}.")
 
 
 def check_preset(name: str, preset: str, B: int) -> None:

@@ -104,6 +104,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> int:
         start = time.monotonic()
+        if args.jobs < 1:
+            raise BadData(f"The number of jobs must be above zero, not {args.jobs}.")
+        unknown = [p for p in args.notebooks if not (ROOT / "notebooks" / f"{p.stem}.ipynb").is_file()]
+        if unknown:
+            raise BadData(f"There is no notebook {unknown[0]} among those of the report.")
         dataset = args.dataset or datasets.kodak_or_embedded()
         if dataset not in datasets.NAMES:
             dataset = str(Path(dataset).resolve())

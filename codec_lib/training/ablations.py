@@ -75,6 +75,8 @@ def measure(
         raise Unsupported(f"There is no variant '{unknown[0]}'; choose from {', '.join(VARIANTS)}.")
     if not path.parent.is_dir():
         raise BadData(f"The output folder {path.parent} does not exist.")
+    if path.is_dir():
+        raise BadData(f"Cannot write {path}: it is a folder.")
     settings = {name: replace(base, **change) for name, (_, change) in VARIANTS.items()}
     kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
     other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from codec_lib import __version__, datasets, registry
+from codec_lib import __version__, datasets, rates, registry
 from codec_lib.codecs import gained
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
@@ -81,6 +81,9 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     if card.get("digest") != frozen.digest.hex():
         raise BadData(f"The card {card_path(path)} is not that of the weights beside it.")
     target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
+    whole = weight_files.path_of(frozen.model, frozen.preset, None, folder)
+    if frozen.quality is not None and rates.THOUSAND * frozen.quality in weight_files.qualities_of(whole):
+        raise BadData(f"Weights of one rate would never be found beside {whole}; put them elsewhere with --to DIR.")
     new = weight_files.transforms_in(frozen.tensors)
     for path in weight_files.dependents_of(target):
         dependent = weight_files.read(path)

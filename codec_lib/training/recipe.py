@@ -254,6 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def work() -> None:
+        if args.minutes is not None and not args.minutes >= 0:
+            raise Unsupported(f"The minutes must be 0 or more, not {args.minutes:g}.")
         order, stages = plan(args.weights, args.names)
         if args.list:
             print(listing(order, stages, args.out))

@@ -46,8 +46,8 @@ class Rates:
     def _for_every_rate(self) -> weight_files.GainedCodec | None:
         """The one codec that has a range of qualities, if there is one."""
         presets = [self.preset] if self.preset else registry.presets()
-        paths = (weight_files.path_of(self.model, preset, None, self.folder) for preset in presets)
-        return next((weight_files.read(path) for path in paths if path.is_file()), None)
+        having = (p for p in presets if weight_files.path_of(self.model, p, None, self.folder).is_file())
+        return next((weight_files.read_as(self.model, p, None, self.folder) for p in having), None)
 
     @property
     def qualities(self) -> Sequence[int]:
@@ -144,7 +144,7 @@ def smallest_reaching(on: OnPicture, psnr: float) -> bytes:
 
     def measured(i: int) -> float:
         files[i] = on.encode(on.qualities[i])
-        return on.psnr(on.qualities[i], files[i])
+        return min(on.psnr(on.qualities[i], files[i]), psnr + RISE_PSNR)  # infinite where nothing differs
 
     found = _search(len(on.qualities), measured, psnr, psnr + CLOSE_PSNR, RISE_PSNR)
     reaching = [i for i, value in found.items() if value >= psnr]

@@ -194,18 +194,29 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
         for point in (None, quality):
             path = path_of(model, name, point, folder)
             if path.is_file():
-                found = read(path)
+                found = read_as(model, name, point, folder)
                 if point is None and preset is None and round(THOUSAND * quality) not in found.qualities:
                     continue
-                if (found.model, found.preset, found.quality) != (model, name, point):
-                    raise BadData(
-                        f"The weights {path} are not what their name says, but {found.model} in the preset "
-                        f"{found.preset} {_rate_point(found.model, found.quality)}."
-                    )
                 return found.at(quality) if point is None else found
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
     raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
+
+
+def read_as(model: str, preset: str, quality: float | None, folder: Path = WEIGHTS) -> Frozen:
+    """The weight file of that name.
+
+    Raises:
+        BadData: it cannot be read, or holds something else.
+    """
+    path = path_of(model, preset, quality, folder)
+    found = read(path)
+    if (found.model, found.preset, found.quality) != (model, preset, quality):
+        raise BadData(
+            f"The weights {path} are not what their name says, but {found.model} in the preset "
+            f"{found.preset} {_rate_point(found.model, found.quality)}."
+        )
+    return found
 
 
 def _rate_point(model: str, quality: float | None) -> str:
