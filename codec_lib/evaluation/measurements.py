@@ -70,6 +70,7 @@ def curve(codec: str, dataset: str, folder: str | Path = "", progress: bool = Tr
 def times(dataset: str, folder: str | Path = "", anew: bool = False) -> list[Row]:
     """`timing.whole` of each model at the papers' low-rate size, on a data set's first picture; seconds.
 
+    The least of three measurements where a folder keeps them, one without.
     `weights` tells whether they are trained, or a stand-in (`timing.stand_in`) for want of such.
     """
     having = [name for name in PRIORS if 1 in weight_files.available(name, preset="paper")]
@@ -79,7 +80,7 @@ def times(dataset: str, folder: str | Path = "", anew: bool = False) -> list[Row
         pixels, _ = images.read_image(datasets.open_pictures(dataset)[0])
         return [
             {"model": name, "weights": "trained" if name in trained else "stand-in"}
-            | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels)
+            | timing.whole(trained.get(name) or timing.stand_in(name, pixels), pixels, repeats=3 if folder else 1)
             for name in PRIORS
         ]
 
