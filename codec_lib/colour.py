@@ -41,8 +41,10 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None
     return samples, f"colours converted from {name} to sRGB"
 
 
-def is_of_rgb(profile: bytes) -> bool:
-    """Whether an ICC profile can be read, and explains RGB samples."""
+def explains(profile: bytes, mode: str) -> bool:
+    """Whether an ICC profile can be read and explains RGB samples, which pictures of the mode have."""
+    if not profile or mode not in ("RGB", "RGBA", "RGBa", "P", "PA"):
+        return False
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip() == "RGB"
     except (ImageCms.PyCMSError, OSError):

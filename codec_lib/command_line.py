@@ -16,6 +16,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
+def count(text: str) -> int:
+    """An option's value: 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
+    return int(text)
+
+
 def exit_status(command: Callable[[], object]) -> int:
     """Run a command: 0, or what it returns; 2 after one sentence on stderr, or 130 after Ctrl-C."""
     try:

@@ -116,7 +116,7 @@ def _read(image: Image.Image, keep: bool) -> Picture:
     if image.mode.startswith(("I", "F")):
         image, scaled = _to_8_bits(image)
         notes += scaled
-    kept = keep and bool(icc) and image.mode in ("RGB", "RGBA", "RGBa", "P", "PA") and colour.is_of_rgb(icc)
+    kept = keep and colour.explains(icc, image.mode)
     if icc and not kept:
         image, converted = colour.to_srgb(image, icc)
         notes += [converted] if converted else []
@@ -188,12 +188,16 @@ _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 """EXIF's texts: description, make, model, software, date, artist, copyright."""
 
 
-def _exif_elsewhere(image: Image.Image) -> bytes:
-    """EXIF of a TIFF, which has it among its own tags, or of a PNG that has it in a text."""
-    found, kept = image.getexif(), Image.Exif()
+def _copy_texts(found: Image.Exif, kept: Image.Exif) -> None:
     for tag in _DESCRIPTIVE:
         if isinstance(text := found.get(tag), str):
             kept[tag] = text
+
+
+def _exif_elsewhere(image: Image.Image) -> bytes:
+    """EXIF of a TIFF, which has it among its own tags, or of a PNG that has it in a text."""
+    found, kept = image.getexif(), Image.Exif()
+    _copy_texts(found, kept)
     for directory in (0x8769, 0x8825):  # EXIF's own, GPS
         if values := found.get_ifd(directory):
             kept.get_ifd(directory).update(values)
@@ -207,9 +211,7 @@ def _for_tiff(exif: bytes) -> bytes:
     with contextlib.suppress(Exception), warnings.catch_warnings():  # what is damaged is left out
         warnings.simplefilter("ignore")
         found.load(exif)
-        for tag in _DESCRIPTIVE:
-            if isinstance(text := found.get(tag), str):
-                kept[tag] = text
+        _copy_texts(found, kept)
     return kept.tobytes() if len(kept) else b""
 
 

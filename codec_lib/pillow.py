@@ -106,11 +106,11 @@ def _save(image: Image.Image, file, filename) -> None:
     if "effort" in options and rates.model in registry.AUTOENCODERS:
         raise Unsupported(f"The model {rates.model} has nothing that effort could search for.")
     source = image
-    if icc and not (image.mode in ("RGB", "RGBA", "RGBa", "P", "PA") and colour.is_of_rgb(icc)):
-        icc = b""  # of samples that the file will not have
-    if icc:  # the samples stay as they are: the profile explains them to the reader
+    if colour.explains(icc, image.mode):  # the samples stay as they are: the profile tells the reader of them
         source = image.copy()
         source.info.pop("icc_profile", None)
+    else:
+        icc = b""  # of samples that the file will not have
     chunks = container.metadata(exif, icc)
     file.write(rates.codec(point).encode(images.as_array(source), chunks=chunks, **options))
 

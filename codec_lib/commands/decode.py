@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codec_lib import images
 from codec_lib.coding import container
+from codec_lib.command_line import count
 from codec_lib.commands import options
 from codec_lib.commands.files import Done, Job, check_output, is_output, over, plan, read, write
 from codec_lib.errors import Unsupported
@@ -25,7 +26,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument("--out", type=Path, metavar="DIR", help="write the pictures into this folder")
     p.add_argument("--force", action="store_true", help="replace files that exist")
-    p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="files at a time")
+    p.add_argument("--jobs", type=count, default=1, metavar="J", help="files at a time")
     p.add_argument("--state", type=Path, metavar="FILE.json", help="the Huffman table, where encode wrote one")
     options.add_weights(p)
 

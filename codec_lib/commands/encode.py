@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codec_lib import images
 from codec_lib.coding.container import metadata
+from codec_lib.command_line import count
 from codec_lib.commands import options
 from codec_lib.commands.files import STANDARD, Done, Job, check_output, is_output, over, plan, read, write
 from codec_lib.errors import BadData, Unsupported
@@ -25,7 +26,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument("--out", type=Path, metavar="DIR", help="write the files into this folder")
     p.add_argument("--force", action="store_true", help="replace files that exist")
-    p.add_argument("--jobs", type=options.count, default=1, metavar="J", help="pictures at a time")
+    p.add_argument("--jobs", type=count, default=1, metavar="J", help="pictures at a time")
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
         "--quality", type=options.quality, metavar="Q",

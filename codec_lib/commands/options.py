@@ -86,10 +86,3 @@ def positive(text: str) -> float:
     if not 0 < number < 2**63:
         raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 2^63")
     return number
-
-
-def count(text: str) -> int:
-    """1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above zero")
-    return int(text)

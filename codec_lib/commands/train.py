@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from codec_lib.commands import options
-from codec_lib.errors import BadData, Unsupported
+from codec_lib.errors import Unsupported
 from codec_lib.registry import AUTOENCODERS
 
 HELP = "Train a model; under torchrun on several devices."
@@ -123,7 +123,7 @@ def _origins(args: argparse.Namespace, settings):
     """The codecs of --transforms and --start by option, and their cards."""
     from codec_lib.training.runs import make_model
     from codec_lib.weights import weight_files
-    from codec_lib.weights.cards import card_if_any, card_path
+    from codec_lib.weights.cards import card_if_any, check_card
 
     origins, cards = {}, []
     for option in ("transforms", "start"):
@@ -136,8 +136,7 @@ def _origins(args: argparse.Namespace, settings):
         if option == "start" and origins[option].quality is None and settings.lmbdas is None:
             raise Unsupported(f"{file} is for a range of rates, and so must be what begins from it: give --lmbdas.")
         if card := card_if_any(file):
-            if card.get("digest") != origins[option].digest.hex():
-                raise BadData(f"The card {card_path(file)} is not that of the weights beside it.")
+            check_card(file, card, origins[option].digest)
             cards.append(card)
     transforms = origins.get("transforms")
     if transforms is None:

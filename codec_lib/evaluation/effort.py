@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 
 from codec_lib import datasets, images, metrics, registry, tables
 from codec_lib.codecs.codec import Codec
-from codec_lib.command_line import Parser, exit_status
-from codec_lib.errors import Unsupported
+from codec_lib.command_line import Parser, count, exit_status
 from codec_lib.evaluation.explorer import Scene
 from codec_lib.tables import Row
 from codec_lib.weights import weight_files
@@ -96,14 +95,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="models with a prior")
     parser.add_argument("--quality", type=int, nargs="+", default=[1, 2, 3, 4], metavar="Q", help="default: 1 2 3 4")
     parser.add_argument("--dataset", default="embedded", help="a data set or a folder (default: embedded)")
-    parser.add_argument("--pictures", type=int, help="only the first so many")
+    parser.add_argument("--pictures", type=count, help="only the first so many")
     parser.add_argument("--last", type=int, default=3, help="the highest effort (default: 3)")
     parser.add_argument("--folder", default="build/effort", help="where to write (default: build/effort)")
     args = parser.parse_args(arguments)
 
     def work() -> None:
-        if args.pictures is not None and args.pictures < 1:
-            raise Unsupported(f"The number of pictures must be above zero, not {args.pictures}.")
         for model in args.models:
             registry.entry(model, registry.PRIORS)  # refuses the others, which have nothing to search for
         codecs = [weight_files.load(model, quality) for model in args.models for quality in args.quality]

@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from codec_lib import datasets
-from codec_lib.command_line import Parser, exit_status, say
+from codec_lib.command_line import Parser, count, exit_status, say
 from codec_lib.errors import BadData
 from codec_lib.places import ROOT
 
@@ -98,14 +98,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m codec_lib.report", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to bring up to date; all without it")
     parser.add_argument("--dataset", help="kodak, embedded or a folder; without it Kodak where it can be had")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cores to use (default: all)")
+    parser.add_argument("--jobs", type=count, default=os.cpu_count(), help="cores to use (default: all)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(arguments)
 
     def work() -> int:
         start = time.monotonic()
-        if args.jobs < 1:
-            raise BadData(f"The number of jobs must be above zero, not {args.jobs}.")
         unknown = [p for p in args.notebooks if not (ROOT / "notebooks" / f"{p.stem}.ipynb").is_file()]
         if unknown:
             raise BadData(f"There is no notebook {unknown[0]} among those of the report.")

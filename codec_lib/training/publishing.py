@@ -19,7 +19,7 @@ from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation, provenance
 from codec_lib.training.runs import LENGTHS, Run, Settings
 from codec_lib.weights import weight_files
-from codec_lib.weights.cards import card_path, read_card_of, write_card
+from codec_lib.weights.cards import check_card, read_card_of, write_card
 
 
 def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
@@ -78,8 +78,7 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
         BadData: the weights or the card cannot be read, or do not belong together.
     """
     frozen, card = weight_files.read(path), read_card_of(path)
-    if card.get("digest") != frozen.digest.hex():
-        raise BadData(f"The card {card_path(path)} is not that of the weights beside it.")
+    check_card(path, card, frozen.digest)
     target = weight_files.path_of(frozen.model, frozen.preset, frozen.quality, folder)
     whole = weight_files.path_of(frozen.model, frozen.preset, None, folder)
     if frozen.quality is not None and rates.THOUSAND * frozen.quality in weight_files.qualities_of(whole):

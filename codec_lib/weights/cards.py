@@ -33,6 +33,16 @@ def card_if_any(weights: Path) -> dict:
     return read_card_of(weights) if card_path(weights).is_file() else {}
 
 
+def check_card(weights: Path, card: dict, digest: bytes) -> None:
+    """Refuse a card that is not that of the weights beside it, whose SHA-256 this is.
+
+    Raises:
+        BadData: it is not.
+    """
+    if card.get("digest") != digest.hex():
+        raise BadData(f"The card {card_path(weights)} is not that of the weights beside it.")
+
+
 def write_card(weights: Path, card: dict) -> None:
     """Put a card beside a weight file."""
     write_bytes(card_path(weights), (json.dumps(card, indent=1) + "\n").encode())
