@@ -7,12 +7,30 @@ from pathlib import Path
 from codec_lib.commands import options
 from codec_lib.errors import Unsupported
 from codec_lib.registry import AUTOENCODERS
+from codec_lib.training.settings import Settings, option_of
 
 HELP = "Train a model; under torchrun on several devices."
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
-    """The command's options."""
+    """The command's options; what `Settings` has, has its defaults."""
+    _add_model(p)
+    _add_length(p)
+    _add_pictures(p)
+    _add_learning(p)
+    _add_start(p)
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add(p: argparse.ArgumentParser, name: str, **about) -> None:
+    """An option for a setting: of the type of its default, a switch where that is False."""
+    default = Settings.__dataclass_fields__[name].default
+    kind = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
+    p.add_argument(option_of(name), **kind, **about)
+
+
+def _add_model(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", required=True, metavar="NAME", help=options.ALL_MODELS)
     rate = p.add_mutually_exclusive_group()
     rate.add_argument(
@@ -28,73 +46,58 @@ def add_options(p: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="folder for checkpoint, log, weights and card"
     )
     p.add_argument("--bits", type=int, metavar="B", help="of an autoencoder's quantiser: 1, 2, 4 or 10")
-    p.add_argument(
-        "--straight-through", action="store_true", help="round an autoencoder's latent in training, instead of noise"
-    )
-    p.add_argument("--preset", default="compact", metavar="NAME", help="paper, compact or tiny")
+    _add(p, "straight_through", help="round an autoencoder's latent in training, instead of noise")
+    _add(p, "preset", metavar="NAME", help="paper, compact or tiny")
+
+
+def _add_length(p: argparse.ArgumentParser) -> None:
     length = p.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, metavar="T", help="train this long (30, if no length is given)")
     length.add_argument("--epochs", type=int, metavar="E", help="train this many passes over the pictures")
     length.add_argument("--steps", type=int, metavar="S", help="train this many steps")
+
+
+def _add_pictures(p: argparse.ArgumentParser) -> None:
+    _add(p, "dataset", metavar="DIR", help="folder, or train, more, embedded, or several: train+more")
+    _add(p, "batch_size", metavar="B", help="crops in a step, on each device")
+    _add(p, "crop", metavar="PIXELS", help="side of a crop, a multiple of 16")
+    _add(p, "smallest_scale", metavar="S", help="smallest factor by which pictures are scaled before cropping")
+    _add(p, "largest_scale", metavar="S", help="largest such factor")
+
+
+def _add_learning(p: argparse.ArgumentParser) -> None:
+    _add(p, "seed", help="start of all random numbers")
+    _add(p, "lr", metavar="R", help="highest learning rate")
+    _add(p, "last_lr", metavar="SHARE", help="learning rate at the end, as a share of --lr")
+    _add(p, "average", metavar="D", help="decay of the weights' average; 0: keep the last weights")
+    _add(p, "optimiser", choices=("adam", "muon"), help="muon: a lower loss after as many steps")
+    _add(p, "precision", choices=("auto", "float32", "bfloat16"), help="auto: whichever is faster here")
+    _add(p, "compile", help="use torch.compile")
+
+
+def _add_start(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "--dataset", default="train", metavar="DIR", help="folder, or train, more, embedded, or several: train+more"
-    )
-    p.add_argument("--batch-size", type=int, default=16, metavar="B", help="crops in a step, on each device")
-    p.add_argument("--crop", type=int, default=128, metavar="PIXELS", help="side of a crop, a multiple of 16")
-    p.add_argument(
-        "--smallest-scale",
-        type=float,
-        default=0.5,
-        metavar="S",
-        help="smallest factor by which pictures are scaled before cropping",
-    )
-    p.add_argument("--largest-scale", type=float, default=1.0, metavar="S", help="largest such factor")
-    p.add_argument("--seed", type=int, default=0, help="start of all random numbers")
-    p.add_argument("--lr", type=float, default=1e-3, metavar="R", help="highest learning rate")
-    p.add_argument(
-        "--last-lr", type=float, default=0.01, metavar="SHARE", help="learning rate at the end, as a share of --lr"
-    )
-    p.add_argument(
-        "--average",
-        type=float,
-        default=0.998,
-        metavar="D",
-        help="decay of the weights' average; 0: keep the last weights",
-    )
-    p.add_argument(
-        "--optimiser", choices=("adam", "muon"), default="adam", help="muon: a lower loss after as many steps"
-    )
-    p.add_argument(
-        "--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: whichever is faster here"
-    )
-    p.add_argument("--compile", action="store_true", help="use torch.compile")
-    p.add_argument(
-        "--start",
-        type=Path,
-        metavar="FILE",
+        "--start", type=Path, metavar="FILE",
         help="begin from these weights (.safetensors), of any lmbda and any model with transforms of the same sizes",
-    )
+    )  # fmt: skip
     p.add_argument(
         "--transforms", type=Path, metavar="FILE",
         help="take g_a and g_s from these weights, and the prior from --start",
     )  # fmt: skip
-    p.add_argument(
-        "--random-start", action="store_true",
+    _add(
+        p, "random_start",
         help="begin at random, not as a classical transform coder or, ae-resnet18, from pretrained weights",
     )  # fmt: skip
-    p.add_argument(
-        "--prior-only", action="store_true",
+    _add(
+        p, "prior_only",
         help="train the prior alone; g_a and g_s stay as they are (ae-resnet18: the two layers next to the quantiser)",
     )  # fmt: skip
-    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, then write the weights and their card."""
     from codec_lib.training import training
     from codec_lib.training.publishing import release
-    from codec_lib.training.runs import Settings
 
     if args.steps is None and args.epochs is None and args.minutes is None:
         args.minutes = 30.0

@@ -21,7 +21,7 @@ from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.tables import Row
 from codec_lib.training import losses, training
-from codec_lib.training.runs import Settings, options
+from codec_lib.training.settings import Settings, options
 
 BASE = Settings(
     "hyperprior", 0.025, minutes=3.0, batch_size=8, crop=192, precision="bfloat16", optimiser="muon"

@@ -7,7 +7,7 @@ from torch import nn
 from codec_lib import datasets, limits, rates
 from codec_lib.codecs.gained import thousandths_within
 from codec_lib.errors import Unsupported
-from codec_lib.training.runs import LENGTHS, Settings
+from codec_lib.training.settings import LENGTHS, Settings
 from codec_lib.weights.weight_files import Frozen
 
 

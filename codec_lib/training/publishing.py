@@ -17,7 +17,8 @@ from codec_lib.codecs import gained
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
 from codec_lib.evaluation import evaluation, provenance
-from codec_lib.training.runs import LENGTHS, Run, Settings
+from codec_lib.training.runs import Run
+from codec_lib.training.settings import LENGTHS, Settings
 from codec_lib.weights import weight_files
 from codec_lib.weights.cards import check_card, read_card_of, write_card
 

@@ -25,7 +25,7 @@ from codec_lib.errors import BadData, CodecError, Unsupported
 from codec_lib.networks.resnet18 import PRETRAINED
 from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.publishing import corpus
-from codec_lib.training.runs import LENGTHS, Settings, options
+from codec_lib.training.settings import LENGTHS, Settings, options
 from codec_lib.weights import weight_files
 from codec_lib.weights.cards import card_path, read_card_of
 

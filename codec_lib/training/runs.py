@@ -1,8 +1,8 @@
-"""What decides a training run and what it consists of; saved to and loaded from a checkpoint."""
+"""What a training run consists of; saved to and loaded from a checkpoint."""
 
 import copy
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,54 +19,9 @@ from codec_lib.registry import AUTOENCODERS
 from codec_lib.training import checkpoints
 from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.muon import Muon
+from codec_lib.training.settings import LENGTHS, Settings
 
 OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
-LENGTHS = ("steps", "epochs", "minutes")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a training run. Exactly one of steps, epochs and minutes is set."""
-
-    model: str
-    lmbda: float
-    preset: str = "compact"
-    dataset: str = "train"
-    steps: int | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    batch_size: int = 16
-    crop: int = 128
-    lr: float = 1e-3
-    seed: int = 0
-    precision: str = "auto"
-    compile: bool = False
-    average: float = 0.998
-    prior_only: bool = False
-    bits: int | None = None
-    straight_through: bool = False
-    optimiser: str = "adam"
-    last_lr: float = 0.01
-    smallest_scale: float = 0.5
-    largest_scale: float = 1.0
-    random_start: bool = False
-    lmbdas: tuple[float, float] | None = None
-
-
-def options(settings: Settings) -> list[str]:
-    """The options of `train` that give these settings, with none left to its defaults."""
-    given = []
-    for name, value in asdict(settings).items():
-        if name == "lmbda" and settings.lmbdas is not None:
-            continue  # it follows from the range
-        option = f"--{name.replace('_', '-')}"
-        if value is True:
-            given.append(option)
-        elif isinstance(value, tuple):
-            given += [option, *map(str, value)]
-        elif value is not None and value is not False:
-            given += [option, str(value)]
-    return given
 
 
 def make_model(settings: Settings) -> Prior | Gained | Autoencoder:

@@ -23,7 +23,8 @@ from codec_lib.training import every_rate
 from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.checks import check
 from codec_lib.training.losses import Loss, mean, validate, validate_range
-from codec_lib.training.runs import Run, Settings, make_model
+from codec_lib.training.runs import Run, make_model
+from codec_lib.training.settings import Settings
 from codec_lib.training.starts import check_origins, sample, start
 from codec_lib.weights.weight_files import Frozen
 

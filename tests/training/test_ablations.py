@@ -11,7 +11,7 @@ from codec_lib import datasets, tables
 from codec_lib.commands.parser import parser
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.training import ablations, losses, training
-from codec_lib.training.runs import LENGTHS, Settings
+from codec_lib.training.settings import LENGTHS, Settings
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from codec_lib.commands.parser import main as codec_lib_main
 from codec_lib.commands.parser import parser
 from codec_lib.errors import BadData, Unsupported
 from codec_lib.training import publishing, recipe, training
-from codec_lib.training.runs import Run, Settings, options
+from codec_lib.training.runs import Run
+from codec_lib.training.settings import Settings, options
 from codec_lib.weights import weight_files
 from codec_lib.weights.cards import read_card_of
 
