@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -8,6 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from codec_lib.errors import BadData
+
+
+def check_target(path: Path) -> None:
+    """Refuse (`BadData`) to write a file whose folder is absent, or that is a folder itself."""
+    if not path.parent.is_dir():
+        raise BadData(f"The output folder {path.parent} does not exist.")
+    if path.is_dir():
+        raise BadData(f"Cannot write {path}: it is a folder.")
 
 
 def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
@@ -22,10 +31,7 @@ def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) ->
     path = Path(os.path.realpath(path))
     temporary = None
     try:
-        if not path.parent.is_dir():
-            raise BadData(f"The output folder {path.parent} does not exist.")
-        if path.is_dir():
-            raise BadData(f"Cannot write {path}: it is a folder.")
+        check_target(path)
         if path.exists() and not path.is_file():  # /dev/full, a pipe: nothing to replace
             with open(path, "wb") as file:
                 write(file)
@@ -49,6 +55,11 @@ def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) ->
 def write_bytes(path: str | Path, data: bytes) -> None:
     """`replace_atomically` for bytes that are already there."""
     replace_atomically(path, lambda file: file.write(data))
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """`write_bytes` for a value as JSON that a person can read."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_bytes(path: str | Path, read: Callable[[BinaryIO], bytes] = lambda file: file.read()) -> bytes:

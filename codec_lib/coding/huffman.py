@@ -10,7 +10,7 @@ import numpy as np
 from codec_lib.coding.compressor import WIDEST, checked_alphabet, checked_symbols, expect_end, read_alphabet, read_count
 from codec_lib.coding.varints import write_varint
 from codec_lib.errors import BadData, Corrupt, Truncated
-from codec_lib.files import read_bytes, write_bytes
+from codec_lib.files import read_bytes, write_json
 
 _DEPTH = 56
 """Bits in the longest code. Counts that add up to LONGEST give 42 at most (as Fibonacci numbers do), and
@@ -206,7 +206,7 @@ class Huffman:
         Raises:
             BadData: the file cannot be written.
         """
-        write_bytes(path, (json.dumps(self.state(), indent=1) + "\n").encode())
+        write_json(path, self.state())
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

@@ -1,6 +1,5 @@
 """Which files a command reads and writes, and going over them: one, or many."""
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -118,10 +117,8 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
     """
     if path == STANDARD:
         return
-    if not made and not path.parent.is_dir():
-        raise BadData(f"The output folder {path.parent} does not exist.")
-    if path.is_dir():
-        raise BadData(f"Cannot write {path}: it is a folder.")
+    if not made or path.parent.is_dir():
+        files.check_target(path)
     device = path.exists() and not path.is_file()
     if path.parent.is_dir() and not os.access(path if device else path.parent, os.W_OK):
         raise BadData(f"Cannot write into the folder {path.parent}.")
@@ -195,7 +192,10 @@ def _results(work: Callable, jobs: list[Job], at_once: int) -> Iterator:
     if at_once == 1:
         yield from map(work, jobs)
         return
-    pool = ThreadPoolExecutor(at_once, initializer=_share_cores(at_once))
+    import torch
+
+    threads = max(1, torch.get_num_threads() // at_once)  # together they use as many cores as one would
+    pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads,))
     try:
         yield from pool.map(work, jobs)
     except KeyboardInterrupt:  # Python would wait for the threads, perhaps for minutes
@@ -203,13 +203,6 @@ def _results(work: Callable, jobs: list[Job], at_once: int) -> Iterator:
         os._exit(130)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _share_cores(at_once: int) -> Callable[[], None]:
-    """What each of so many threads calls first: together they use as many cores as one would."""
-    import torch
-
-    return functools.partial(torch.set_num_threads, max(1, torch.get_num_threads() // at_once))
 
 
 def _report(job: Job, done: Done) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from codec_lib import datasets
 from codec_lib.errors import BadData
-from codec_lib.files import read_bytes, write_bytes
+from codec_lib.files import read_bytes, write_json
 from codec_lib.places import DATA, PACKAGE
 
 VERSIONS = ("torch", "numpy", "pillow", "constriction", "torchac", "matplotlib", "pytorch-msssim")
@@ -139,7 +139,7 @@ def path_of(result: Path) -> Path:
 def keep(result: Path, made_from: dict, files: Iterable[Path] = ()) -> None:
     """Write the record of a result, with the checksum of each file that belongs to it (by default itself)."""
     made = {path.name: hashlib.sha256(read_bytes(path)).hexdigest() for path in files or [result]}
-    write_bytes(path_of(result), (json.dumps(made_from | {"files": made}, indent=1) + "\n").encode())
+    write_json(path_of(result), made_from | {"files": made})
 
 
 def check(result: Path, made_from: dict) -> None:

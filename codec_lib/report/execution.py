@@ -12,7 +12,7 @@ import papermill
 
 from codec_lib.errors import BadData
 from codec_lib.evaluation import provenance
-from codec_lib.files import read_bytes, write_bytes
+from codec_lib.files import read_bytes, write_json
 from codec_lib.places import ROOT
 from codec_lib.weights import weight_files
 from codec_lib.weights.cards import card_path, read_card_of
@@ -119,5 +119,5 @@ def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:
     for other in set(figures.glob(f"{name.split('.')[0]}.*json")) - {record}:
         kept = json.loads(read_bytes(other))
         kept["files"] = {n: digest for n, digest in kept["files"].items() if n not in new}
-        write_bytes(other, (json.dumps(kept, indent=1) + "\n").encode())
+        write_json(other, kept)
     provenance.keep(record, made_from, [figures / file for file in new])

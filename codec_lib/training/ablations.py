@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from codec_lib import datasets, tables
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData, Unsupported
+from codec_lib.files import check_target
 from codec_lib.tables import Row
 from codec_lib.training import losses, training
 from codec_lib.training.settings import Settings, options
@@ -73,10 +74,7 @@ def measure(
     unknown = [name for name in wanted if name not in VARIANTS]
     if unknown:
         raise Unsupported(f"There is no variant '{unknown[0]}'; choose from {', '.join(VARIANTS)}.")
-    if not path.parent.is_dir():
-        raise BadData(f"The output folder {path.parent} does not exist.")
-    if path.is_dir():
-        raise BadData(f"Cannot write {path}: it is a folder.")
+    check_target(path)
     settings = {name: replace(base, **change) for name, (_, change) in VARIANTS.items()}
     kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
     other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from codec_lib.errors import BadData, CodecError
-from codec_lib.files import read_bytes, write_bytes
+from codec_lib.files import read_bytes, write_json
 
 
 def card_path(weights: Path) -> Path:
@@ -45,4 +45,4 @@ def check_card(weights: Path, card: dict, digest: bytes) -> None:
 
 def write_card(weights: Path, card: dict) -> None:
     """Put a card beside a weight file."""
-    write_bytes(card_path(weights), (json.dumps(card, indent=1) + "\n").encode())
+    write_json(card_path(weights), card)
