@@ -9,26 +9,29 @@ Two sets share the manifest `more.csv`: every tenth picture, reduced, is the tes
 and the other nine of ten are the training set `more`.
 """
 
+from __future__ import annotations
+
 import csv
 import importlib.util
 import os
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 import pooch
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from codec_lib import images
 from codec_lib.errors import BadData, CodecError
 from codec_lib.places import DATA
 from codec_lib.places import ROOT as ROOT  # the notebooks know it by this name
+
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes seconds: finding pictures must not wait for it
 
 NAMES = ("embedded", "kodak", "photographs", "train", "more")
 LICENCES = {
@@ -238,8 +241,8 @@ def _load_all(paths: list[Path], progress: bool, longest: int = 2**31) -> list[n
     return loaded
 
 
-class RandomCrops(Dataset):
-    """Random square crops, scaled by a random factor first.
+class RandomCrops:
+    """Random square crops, scaled by a random factor first: a data set as torch's `DataLoader` takes them.
 
     Scaling down removes JPEG's block artefacts; scaling up makes crops as smooth as photographs of many pixels.
 
@@ -265,6 +268,8 @@ class RandomCrops(Dataset):
 
     def __getitem__(self, i: int) -> Tensor:
         """uint8 (3, size, size)."""
+        import torch
+
         rng = np.random.default_rng((self.seed, i))
         picture = self.pictures[rng.integers(len(self.pictures))]
         scale = rng.uniform(*self.scales)
@@ -282,6 +287,8 @@ class RandomCrops(Dataset):
 
 def centre_crops(paths: list[Path], size: int, most: int = 64) -> Tensor:
     """The middle of each picture, halved first where it is large enough: validation, uint8 (n, 3, size, size)."""
+    import torch
+
     crops = []
     for pixels in _load_all(paths[:most], progress=False):
         picture = Image.fromarray(pixels)
