@@ -150,7 +150,7 @@ def _to_8_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return Image.fromarray(np.clip(np.round(samples), 0, 255).astype(np.uint8)), notes
 
 
-def write_picture(path: str | Path, pixels: np.ndarray, exif: bytes = b"", icc: bytes = b"") -> None:
+def write_picture(path: str | Path, pixels: np.ndarray) -> None:
     """(H, W, 3) uint8 to a file in the lossless format of its suffix; nothing is left behind on failure.
 
     Raises:
@@ -158,7 +158,7 @@ def write_picture(path: str | Path, pixels: np.ndarray, exif: bytes = b"", icc: 
         BadData: the file cannot be written.
     """
     suffix = check_suffix(path)
-    replace_atomically(path, lambda file: save(file, pixels, suffix, exif, icc))
+    replace_atomically(path, lambda file: save(file, pixels, suffix))
 
 
 def check_suffix(path: str | Path) -> str:

@@ -43,9 +43,9 @@ def by_cost(seen: Inspection) -> np.ndarray:
     return np.argsort(-seen.bits.sum((1, 2)), kind="stable")
 
 
-def most_decorrelated(seen: Inspection, among: int = 16) -> int:
-    """Of the costliest channels that are no thumbnail of the picture, the one that its scales decorrelate most."""
-    costly = by_cost(seen)[:among]
+def most_decorrelated(seen: Inspection) -> int:
+    """Of the 16 costliest channels that are no thumbnail of the picture, the one that its scales decorrelate most."""
+    costly = by_cost(seen)[:16]
     detailed = [m for m in costly if neighbours(seen.y[m]) < 0.5]
     lost = [neighbours(np.abs(seen.y[m])) - neighbours(np.abs(seen.normalised[m])) for m in detailed]
     return int(detailed[np.argmax(lost)]) if detailed else int(costly[0])

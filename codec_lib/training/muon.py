@@ -8,10 +8,12 @@ of any shape and stays in their precision.
 import torch
 from torch import Tensor
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # the author's coefficients: steep at 0, singular values end in about 0.7..1.2
+_QUINTIC, _STEPS = (3.4445, -4.7750, 2.0315), 5  # the author's: steep at 0, singular values end in about 0.7..1.2
+_MOMENTUM = 0.95  # of kernels, Nesterov's
+_FIRST, _SECOND = 0.9, 0.95  # decays of Adam's moments
 
 
-def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(update: Tensor) -> Tensor:
     """Nearly U V^T of `update` = U S V^T, (o, i), by a quintic Newton-Schulz iteration.
 
     All factors are polynomials in the Gram matrix of the shorter side, which commute; so the iteration runs on
@@ -22,7 +24,7 @@ def orthogonal(update: Tensor, steps: int = 5) -> Tensor:
     x = wide / (wide.norm() + 1e-7)
     one = torch.eye(len(x), dtype=x.dtype, device=x.device)
     gram, product = x @ x.T, one
-    for _ in range(steps):
+    for _ in range(_STEPS):
         factor = a * one + b * gram + c * gram @ gram
         gram, product = factor @ gram @ factor, factor @ product
     x = product @ x
@@ -36,13 +38,11 @@ class Muon(torch.optim.Optimizer):
     learning rates are of Adam's size.
 
     Args:
-        params: parameter groups with an `lr` each.
-        momentum: of kernels, Nesterov's.
-        betas: of Adam.
+        params: parameter groups with an `lr` each; with `kernels` False all are Adam's.
     """
 
-    def __init__(self, params: list[dict], momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.95)):
-        super().__init__(params, {"momentum": momentum, "betas": betas})
+    def __init__(self, params: list[dict]):
+        super().__init__(params, {"kernels": True})
 
     @torch.no_grad()
     def step(self) -> None:
@@ -50,20 +50,21 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    (self._kernel if p.dim() >= 2 and group.get("kernels", True) else self._adam)(p, group)
+                    (self._kernel if p.dim() >= 2 and group["kernels"] else self._adam)(p, group)
 
     def _kernel(self, p: Tensor, group: dict) -> None:
-        velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
-        velocity.mul_(group["momentum"]).add_(p.grad)
-        update = orthogonal((p.grad + group["momentum"] * velocity).flatten(1))
+        if not self.state[p]:
+            self.state[p] = {"velocity": torch.zeros_like(p)}
+        velocity = self.state[p]["velocity"].mul_(_MOMENTUM).add_(p.grad)
+        update = orthogonal((p.grad + _MOMENTUM * velocity).flatten(1))
         p.add_(update.view_as(p), alpha=-0.2 * group["lr"] * max(update.shape) ** 0.5)
 
     def _adam(self, p: Tensor, group: dict) -> None:
-        state, (first, second) = self.state[p], group["betas"]
-        mean = state.setdefault("mean", torch.zeros_like(p))
-        square = state.setdefault("square", torch.zeros_like(p))
-        state["step"] = state.get("step", 0) + 1
-        mean.lerp_(p.grad, 1 - first)
-        square.lerp_(p.grad.square(), 1 - second)
-        corrected = (square / (1 - second ** state["step"])).sqrt_().add_(1e-8)
-        p.addcdiv_(mean, corrected, value=-group["lr"] / (1 - first ** state["step"]))
+        if not self.state[p]:
+            self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p), "step": 0}
+        state = self.state[p]
+        state["step"] += 1
+        mean = state["mean"].lerp_(p.grad, 1 - _FIRST)
+        square = state["square"].lerp_(p.grad.square(), 1 - _SECOND)
+        corrected = (square / (1 - _SECOND ** state["step"])).sqrt_().add_(1e-8)
+        p.addcdiv_(mean, corrected, value=-group["lr"] / (1 - _FIRST ** state["step"]))

@@ -29,6 +29,7 @@ from codec_lib.training.starts import check_origins, sample, start
 from codec_lib.weights.weight_files import Frozen
 
 LOG = "log.csv"
+WARM_UP = 0.03  # the share of a run in which the learning rate rises
 SAVE_EVERY = 120  # seconds between checkpoints
 
 Watch = Callable[[list[dict[str, float]]], None]
@@ -43,11 +44,11 @@ def _numbers(step: int, batch_size: int, rank: int, world: int) -> Iterator[list
         step += 1
 
 
-def learning_rate(progress: float, warm_up: float = 0.03, last: float = 0.01) -> float:
+def learning_rate(progress: float, last: float = 0.01) -> float:
     """Factor of the peak: linear warm-up, then a cosine down to `last`. progress in [0, 1]."""
-    if progress < warm_up:
-        return max(progress / warm_up, 0.01)
-    angle = math.pi * (progress - warm_up) / (1 - warm_up)
+    if progress < WARM_UP:
+        return max(progress / WARM_UP, 0.01)
+    angle = math.pi * (progress - WARM_UP) / (1 - WARM_UP)
     return last + (1 - last) * (1 + math.cos(angle)) / 2
 
 

@@ -120,7 +120,7 @@ def nested_intervals(p: Sequence[float], message: Sequence[int], names: Sequence
 
 
 @plt.rc_context(STYLE)
-def loss_curves(rows_by_name: Mapping[str, Rows], x: str = "step") -> Figure:
+def loss_curves(rows_by_name: Mapping[str, Rows]) -> Figure:
     """Loss, rate and PSNR of training runs, those columns of the three that occur, a panel each.
 
     Validation values (columns `val_...`), where there are any, are solid and the training values dotted. The runs
@@ -130,7 +130,7 @@ def loss_curves(rows_by_name: Mapping[str, Rows], x: str = "step") -> Figure:
     panels = [c for c in ("loss", "bpp", "psnr") if c in have or f"val_{c}" in have]
     figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 3.2), squeeze=False)
     for axis, column in zip(axes[0], panels, strict=True):
-        _draw_runs(axis, rows_by_name, x, column)
+        _draw_runs(axis, rows_by_name, "step", column)
     name_lines(axes[0, -1])
     return figure
 
