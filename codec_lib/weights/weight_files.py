@@ -4,6 +4,7 @@ Models that differ in their priors alone may share transforms: one file holds g_
 every rate; the others name it and hold a checksum of what they expect to find there.
 """
 
+import itertools
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -190,17 +191,20 @@ def load(model: str, quality: float, preset: str | None = None, folder: str | Pa
     if preset is not None:
         codec.check_preset(model, preset, quality)
     folder = Path(folder)
-    for name in [preset] if preset else registry.presets():
-        for point in (None, quality):
-            path = path_of(model, name, point, folder)
-            if path.is_file():
-                found = read_as(model, name, point, folder)
-                if point is None and preset is None and round(THOUSAND * quality) not in found.qualities:
-                    continue
-                return found.at(quality) if point is None else found
+    for name, point in _candidates(model, quality, preset, folder):
+        found = read_as(model, name, point, folder)
+        if point is None and preset is None and round(THOUSAND * quality) not in found.qualities:
+            continue
+        return found.at(quality) if point is None else found
     there = sorted(p.stem for p in folder.glob("*.safetensors"))
     what = f"{model} {_rate_point(model, quality)}" + (f" in the preset {preset}" if preset else "")
     raise BadData(f"There are no weights for {what} in {folder}; there are: {', '.join(there) or 'none'}.")
+
+
+def _candidates(model: str, quality: float, preset: str | None, folder: Path) -> list[tuple[str, float | None]]:
+    """Presets and qualities of the weight files there are that may serve a quality, in the order they are asked."""
+    named = itertools.product([preset] if preset else registry.presets(), (None, quality))
+    return [(name, point) for name, point in named if path_of(model, name, point, folder).is_file()]
 
 
 def read_as(model: str, preset: str, quality: float | None, folder: Path = WEIGHTS) -> Frozen:
@@ -230,14 +234,16 @@ def load_for(container: Header, folder: str | Path = WEIGHTS) -> AnyCodec:
         WrongModel: no weights at hand wrote it.
         BadData: there are none for its model and quality.
     """
-    quality = in_units(container.quality)
-    paths = [path_of(container.model, p, point, Path(folder)) for p in registry.presets() for point in (None, quality)]
-    found = [path for path in paths if path.is_file()]
-    for path in found:
-        candidate = read(path)
-        if candidate.digest[:8] == container.weights:
-            return candidate.at(quality) if candidate.quality is None else candidate
-    if not found:
+    quality, folder = in_units(container.quality), Path(folder)
+    candidates = _candidates(container.model, quality, None, folder)
+    for path in (path_of(container.model, *candidate, folder) for candidate in candidates):
+        told = _open(path, tensors=False)[0].get("digest")
+        if told is not None and not told.startswith(container.weights.hex()):
+            continue  # reading all of it takes a second
+        found = read(path)
+        if found.digest[:8] == container.weights:
+            return found.at(quality) if found.quality is None else found
+    if not candidates:
         load(container.model, quality, None, folder)  # says what is missing
     raise WrongModel(
         f"The file was written by weights {container.weights.hex()} of {container.model} "
