@@ -24,9 +24,8 @@ from codec_lib.errors import CodecError, Unsupported
 from codec_lib.evaluation import plotting
 from codec_lib.evaluation.conditional import by_cost, shares_of_dearest
 from codec_lib.evaluation.inspection import Latent, walk, walk_again
-from codec_lib.networks.densities import LOG2_SCALE_MIN, SCALES, SCALES_PER_OCTAVE
 from codec_lib.networks.priors.base import Group
-from codec_lib.networks.priors.conditional import Conditional, ExactConditional
+from codec_lib.networks.priors.conditional import Conditional, ExactConditional, table_of
 from codec_lib.rates import RATE_POINTS
 from codec_lib.weights import weight_files
 
@@ -209,9 +208,9 @@ class FloatPrior(ExactConditional):
 
     def predict(self, psi: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, times 2^10 but not rounded, and the nearest table, (n, M)."""
-        mean, log2_scale = self.network.predict(psi[None], from_grid(around).float()[None])
-        index = (log2_scale[0].double() - LOG2_SCALE_MIN) * SCALES_PER_OCTAVE + 0.5
-        return mean[0].double() * 2**VALUE_BITS, index.floor().clamp(0, SCALES - 1).long()
+        predicted = self.network.predict(psi[None], from_grid(around).float()[None])
+        mean, log2_scale = (v[0].double() * 2**VALUE_BITS for v in predicted)
+        return mean, table_of(log2_scale)
 
 
 def in_floats(codec: Codec) -> Codec:

@@ -1,6 +1,7 @@
 """What priors share that look at y_hat around a position: Minnen et al. 2018, He et al. 2021."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,7 @@ class ContextPrior(Conditional):
     def __init__(self, size: Preset):
         super().__init__(size)
         N, M = size.N, size.M
-        self.published_form = size.style == "paper"  # else widths and inputs are those of the compact form
-        if self.published_form:
+        if size.style == "paper":  # else widths and inputs are those of the compact form
             widths, P, hidden = (M, M * 3 // 2), 2 * M, (M * 10 // 3, M * 8 // 3)
             self.h_a = hyper_analysis(M, N)
         else:
@@ -101,30 +101,27 @@ class ContextPrior(Conditional):
         bias, through the layers that h_s's words and the context share; the means are those of `start_means`, and a
         channel's scale is made smaller by what its mean explains.
         """
-        if type(source) is not ScaleHyperprior or source.size != self.size or self.published_form:
+        if (scales := continue_side_information(self, source, gain, y)) is None:
             return False
-        mean, basis, shift = continue_side_information(self, source, gain, y)
-        M, K = self.size.M, len(basis)
-        for layer in self._hidden:
-            pass_on(layer, K, torch.ones(1, 1))
-        last = self.readout
-        last.weight.zero_()
-        last.bias.zero_()
-        residual = y - self.start_means(y, K)
+        weight, bias = scales
+        end_in_scales([*self._hidden, self.readout], weight, bias)
+        residual = y - self.start_means(y, weight.shape[1])
         explained = torch.stack([t.square().mean((0, 2, 3)) + 1 / 12 for t in (residual, y)]).log2() / 2
-        last.weight[-M:, :K, 0, 0] = basis.T
-        last.bias[-M:] = mean - shift @ basis + explained[0] - explained[1]
+        self.readout.bias[-self.size.M :] = bias + explained[0] - explained[1]
         return True
 
 
 def continue_side_information(
-    prior: Conditional, source: ScaleHyperprior, gain: float, y: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    prior: Conditional, source: Prior, gain: float, y: Tensor
+) -> tuple[Tensor, Tensor] | None:
     """Give a prior the z and h_s of a hyperprior, for gain * its y; h_s ends in K principal components of log-scales.
 
     Returns:
-        mean (M), basis (K, M) and what keeps the components positive, (K): the scales are mean + basis (words - shift).
+        The weight (M, K) and the bias (M) that make log-scales of h_s's first K words; None where the source is no
+        hyperprior of the same sizes, or not a compact one.
     """
+    if type(source) is not ScaleHyperprior or source.size != prior.size or prior.size.style == "paper":
+        return None
     K = min(prior.size.M, prior.size.N * 3 // 2)  # of the 2 N words and hidden units
     prior.inv_scale.copy_(source.inv_scale / gain)
     prior.density_z.load_state_dict(source.density_z.state_dict())
@@ -143,7 +140,18 @@ def continue_side_information(
     words, theirs = prior.h_s[-1], source.h_s[-1]
     words.weight[:K] = torch.einsum("km,mcij->kcij", basis, theirs.weight)
     words.bias[:K] = basis @ (theirs.bias + math.log2(gain) - mean) + shift
-    return mean, basis, shift
+    return basis.T, mean - shift @ basis
+
+
+def end_in_scales(layers: Sequence[nn.Conv2d], weight: Tensor, bias: Tensor) -> None:
+    """Let 1x1 convolutions make log-scales of their first inputs, by weight (m, K) and bias (m); means are zero."""
+    (m, K), (*hidden, last) = weight.shape, layers
+    for layer in hidden:
+        pass_on(layer, K, torch.ones(1, 1))
+    last.weight.zero_()
+    last.bias.zero_()
+    last.weight[-m:, :K, 0, 0] = weight
+    last.bias[-m:] = bias
 
 
 def _neighbours_regressed(order, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from codec_lib.coding import order
 from codec_lib.coding.integer_networks import Affine, in_pieces, integer_layers
 from codec_lib.coding.order import CHECKERBOARD
-from codec_lib.networks.klt import pass_on
 from codec_lib.networks.layers import MaskedConv2d, per_channel
 from codec_lib.networks.models import Preset
 from codec_lib.networks.priors.base import Prior, Visit
 from codec_lib.networks.priors.conditional import Conditional, ExactConditional, table_of
-from codec_lib.networks.priors.context import continue_side_information
+from codec_lib.networks.priors.context import continue_side_information, end_in_scales
 from codec_lib.networks.priors.hyperprior import ScaleHyperprior
 from codec_lib.networks.transforms.hyper import hyper_analysis, hyper_synthesis
 
@@ -151,20 +150,13 @@ class SpaceChannel(Conditional):
     @torch.no_grad()
     def continue_from(self, source: Prior, gain: float, y: Tensor) -> bool:
         """Begin with the scales of a compact hyperprior; the means begin at zero, and learn."""
-        if type(source) is not ScaleHyperprior or source.size != self.size or self.size.style == "paper":
+        if (scales := continue_side_information(self, source, gain, y)) is None:
             return False
-        mean, basis, shift = continue_side_information(self, source, gain, y)
+        weight, bias = scales
         deviation = y.std((0, 2, 3)).clamp(min=QUIET)
         for part in self.slices:
             part.inv_std.copy_(1 / deviation[: part.channels.stop])
-            *hidden, last = part.layers
-            for layer in hidden:
-                pass_on(layer, len(basis), torch.ones(1, 1))
-            last.weight.zero_()
-            last.bias.zero_()
-            n = part.channels.stop - part.channels.start
-            last.weight[n:, : len(basis), 0, 0] = basis.T[part.channels]
-            last.bias[n:] = (mean - shift @ basis)[part.channels]
+            end_in_scales(part.layers, weight[part.channels], bias[part.channels])
         return True
 
     @torch.no_grad()
