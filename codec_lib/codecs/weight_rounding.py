@@ -15,7 +15,7 @@ _SCALE = ".scale"
 def round_weights(model: nn.Module) -> dict[str, Tensor]:
     """Kernels in 8 bits with a scale for each row, the rest in half precision; weights that a mask hides become zero.
 
-    A module where that costs much says so: `stored_as` names parts of it ("" is all of it) and their types.
+    A module where that costs much says so: `stored_as` names modules in it ("" is all of it) and their types.
     """
     masks = {f"{name}.weight": m.mask for name, m in model.named_modules() if isinstance(m, MaskedConv2d)}
     types = {

@@ -28,7 +28,7 @@ from codec_lib.networks.priors.base import Prior
 from codec_lib.rates import RATE_POINTS, THOUSAND
 
 STEP = 4096
-"""Stored logarithms to base 2 are multiples of 1 / STEP."""
+"""Logarithms to base 2 count as multiples of 1 / STEP."""
 
 
 class Gains(nn.Module):
@@ -51,7 +51,6 @@ class Gains(nn.Module):
         self.shifts_a, self.shifts_s = (
             nn.ParameterList([nn.Parameter(torch.zeros(len(points), n)) for n in each]) for each in widths
         )
-        self.stored_as = {name: torch.float32 for name, _ in self.named_parameters()}
 
     def forward(self, quality: Tensor) -> Rate:
         """The rate of qualities (B), each 0 to 5."""
@@ -69,7 +68,7 @@ class Gains(nn.Module):
 
     @torch.no_grad()
     def round_(self) -> None:
-        """Bring the logarithms to the multiples of 1 / STEP that a weight file keeps."""
+        """Bring the logarithms to multiples of 1 / STEP; a weight file has them in 8 bits, and `at` rounds again."""
         for table in (self.gain, self.inverse, self.spread, self.gain_z):
             if table is not None:
                 table.mul_(STEP).round_().div_(STEP)
@@ -152,7 +151,7 @@ class Gained(nn.Module):
 
     @torch.no_grad()
     def at(self, thousandths: int) -> Prior:
-        """A model of the one quality, 0 to 5000; its logarithms must be rounded (`Gains.round_`)."""
+        """A model of the one quality, 0 to 5000."""
         model, gains = self.prior_at(thousandths), self.gains
         model.g_a, model.g_s = copy.deepcopy(model.g_a), copy.deepcopy(model.g_s)
         quality = torch.tensor([thousandths / THOUSAND])

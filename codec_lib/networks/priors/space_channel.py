@@ -52,7 +52,7 @@ class Slice(nn.Module):
         self.entropy_parameters = nn.Sequential(
             nn.Conv2d(inputs, P, 1), nn.ReLU(), nn.Conv2d(P, P, 1), nn.ReLU(), nn.Conv2d(P, 2 * channels, 1)
         )
-        self.stored_as = {"entropy_parameters": torch.float16, "inv_std": torch.float32}
+        self.stored_as = {"entropy_parameters": torch.float16}
 
     @property
     def layers(self) -> list[nn.Conv2d]:
