@@ -61,11 +61,7 @@ def _folder(name: str) -> str:
 
 
 def manifest(name: str) -> list[dict[str, str]]:
-    """The rows of a data set's manifest, in order.
-
-    Raises:
-        BadData: no such data set.
-    """
+    """The rows of a data set's manifest, in order; `BadData` if there is no such data set."""
     if name not in NAMES:
         raise BadData(f"There is no data set '{name}'; choose from {', '.join(NAMES)}, or name a folder.")
     with open(manifest_path(name), newline="", encoding="utf-8") as file:

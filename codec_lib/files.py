@@ -63,11 +63,7 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def read_bytes(path: str | Path, read: Callable[[BinaryIO], bytes] = lambda file: file.read()) -> bytes:
-    """The whole file, or what `read` takes of it.
-
-    Raises:
-        BadData: it cannot be read.
-    """
+    """The whole file, or what `read` takes of it; `BadData` if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return read(file)

@@ -162,11 +162,7 @@ def write_picture(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def check_suffix(path: str | Path) -> str:
-    """The suffix of a picture file to be written, in small letters.
-
-    Raises:
-        Unsupported: none of `FORMATS`.
-    """
+    """The suffix of a picture file to be written, in small letters; `Unsupported` if it is none of `FORMATS`."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise Unsupported(f"Cannot write {path}: decoded pictures are written as {', '.join(FORMATS)}.")

@@ -45,19 +45,11 @@ class CbkImageFile(ImageFile.ImageFile):
         self._decoded = False
 
     def verify(self) -> None:
-        """Check header and checksum; nothing is decoded.
-
-        Raises:
-            OSError: the file is damaged, with the reason.
-        """
+        """Check header and checksum, nothing is decoded; `OSError` with the reason if the file is damaged."""
         self._read(lambda data, file: None)
 
     def load(self):
-        """The pixels.
-
-        Raises:
-            OSError: they cannot be decoded, with the reason.
-        """
+        """The pixels; `OSError` with the reason if they cannot be decoded."""
         if not self._decoded:
             from codec_lib.weights import weight_files
 

@@ -20,11 +20,7 @@ def in_units(thousandths: int) -> float:
 
 
 def check_quality(quality: float) -> None:
-    """Refuse what is no quality.
-
-    Raises:
-        Unsupported: it is not from 0 to 5.
-    """
+    """Refuse (`Unsupported`) what is no quality, from 0 to 5."""
     highest = len(RATE_POINTS) - 1
     if not 0 <= quality <= highest:  # not a number, either
         raise Unsupported(f"There is no quality {quality:g}; choose from 0 to {highest}.")

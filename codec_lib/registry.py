@@ -96,11 +96,7 @@ def presets() -> tuple[str, ...]:
 
 
 def style_of(preset: str) -> str:
-    """The transforms that a preset is of.
-
-    Raises:
-        Unsupported: no preset has that name.
-    """
+    """The transforms that a preset is of; `Unsupported` if there is no such preset."""
     for style, (_, names) in TRANSFORMS.items():
         if preset in names:
             return style
@@ -113,11 +109,7 @@ def models() -> dict[str, Entry]:
 
 
 def entry(name: str, among: dict[str, Entry] | None = None) -> Entry:
-    """A model by its public name, of those given or of all.
-
-    Raises:
-        Unsupported: there is none.
-    """
+    """A model by its public name, of those given or of all; `Unsupported` if there is none."""
     among = models() if among is None else among
     if name not in among:
         raise Unsupported(f"There is no model '{name}'; choose from {', '.join(among)}.")

@@ -44,11 +44,7 @@ def write_csv(path: str | Path, rows: list[Row], digits: int = 6) -> None:
 
 
 def read_csv(path: str | Path) -> list[Row]:
-    """The rows of a CSV file; what looks like a number becomes one, an empty field None.
-
-    Raises:
-        BadData: the file cannot be read, or is not a table.
-    """
+    """The rows of a CSV file, `BadData` if it is none; what looks like a number becomes one, an empty field None."""
     try:
         reader = csv.DictReader(io.StringIO(read_bytes(path).decode(), newline=""), strict=True)
         rows = list(reader)

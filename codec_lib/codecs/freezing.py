@@ -28,11 +28,7 @@ def freeze(model: Prior, preset: str, lmbda: float) -> Codec:
 
 
 def assemble(network: Prior, stored: dict[str, Tensor], tables: dict[str, Tables], preset: str, lmbda: float) -> Codec:
-    """A codec of a network whose weights are those `stored`, the tensors of a weight file.
-
-    Raises:
-        BadData: weights too large for exact coding.
-    """
+    """A codec of a network whose weights are those `stored`; `BadData` if they are too large for exact coding."""
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     tensors = stored | table_tensors(tables)
     digest = digest_of([network.name, preset, lmbda], tensors)

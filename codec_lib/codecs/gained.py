@@ -59,11 +59,7 @@ class GainedCodec:
         return thousandths_within(self.lmbdas)
 
     def at(self, quality: float) -> Codec:
-        """The codec of a quality, which is rounded to thousandths.
-
-        Raises:
-            Unsupported: it is not one of `qualities`.
-        """
+        """The codec of a quality, rounded to thousandths; `Unsupported` if it is not one of `qualities`."""
         check_quality(quality)
         thousandths = round(quality * THOUSAND)
         if thousandths not in self.qualities:
@@ -135,11 +131,7 @@ def assemble(
 
 
 def _restored(model: Prior, stored: dict[str, Tensor]) -> Gained:
-    """A fresh model with the weights of a weight file, and their gains.
-
-    Raises:
-        BadData: a weight is not finite.
-    """
+    """A fresh model with the weights of a weight file, and their gains; raises as `restore` does."""
     gained = Gained(model, RATE_POINTS[0]).eval().requires_grad_(False)
     gains = {name.removeprefix(_GAINS): tensor for name, tensor in stored.items() if name.startswith(_GAINS)}
     restore(gained.model, {name: tensor for name, tensor in stored.items() if not name.startswith(_GAINS)})

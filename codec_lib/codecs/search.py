@@ -66,11 +66,7 @@ class Latents(NamedTuple):
 
 
 def check_effort(effort: int) -> None:
-    """Refuse efforts that there are not.
-
-    Raises:
-        Unsupported: not one of `EFFORTS`.
-    """
+    """Refuse (`Unsupported`) what is not one of `EFFORTS`."""
     if effort not in EFFORTS:
         raise Unsupported(f"The effort must be a whole number from 0 to {EFFORTS[-1]}, not {effort}.")
 

@@ -65,11 +65,7 @@ def read(
 
 
 def check_lengths(tables: dict[str, Tables], container: Container, shapes: dict[str, tuple[int, int, int]]) -> None:
-    """Refuse streams that are too short for the picture that they claim.
-
-    Raises:
-        Corrupt: no symbols of these shapes need so few bytes.
-    """
+    """Refuse (`Corrupt`) streams that are too short for symbols of these shapes, whatever they are."""
     for stream, data in zip(tables, container.streams, strict=True):
         channels, h, w = shapes[stream]
         least = tables[stream].least_bits

@@ -59,11 +59,7 @@ class Statistics:
 
 
 def encode(symbols: np.ndarray, alphabet: int) -> bytes:
-    """Code int (n) symbols of 0 to alphabet - 1.
-
-    Raises:
-        BadData: they are not that.
-    """
+    """Code int (n) symbols of 0 to alphabet - 1; `BadData` if they are not that."""
     symbols = checked_symbols(symbols, alphabet).tolist()
     code = arithmetic_encode(symbols, Statistics(alphabet)) if symbols and alphabet > 1 else b""
     return write_varint(len(symbols)) + code
@@ -138,11 +134,7 @@ def arithmetic_encode(symbols: list[int], statistics: Statistics) -> bytes:
 
 
 def arithmetic_decode(data: bytes, count: int, statistics: Statistics) -> list[int]:
-    """The reverse of `arithmetic_encode`.
-
-    Raises:
-        Truncated, Corrupt: these are not the code of `count` symbols.
-    """
+    """The reverse of `arithmetic_encode`; `Truncated` or `Corrupt` if this is not the code of so many symbols."""
     # after the last word written the encoder's number goes on with zeros
     words = iter([*np.frombuffer(data[: len(data) // 2 * 2], ">u2").tolist(), 0, 0, 0])
     symbols, value, range_ = [], 0, 1 << 64  # value: how far the number lies above low

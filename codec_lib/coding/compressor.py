@@ -29,11 +29,7 @@ def checked_alphabet(alphabet: int) -> int:
 
 
 def checked_symbols(symbols: np.ndarray, alphabet: int) -> np.ndarray:
-    """The symbols as int64 (n).
-
-    Raises:
-        BadData: they are not integers in one dimension, too many, or outside 0 to alphabet - 1.
-    """
+    """As int64 (n); `BadData` unless they are integers in one dimension, not too many, of 0 to alphabet - 1."""
     symbols = np.asarray(symbols)
     if symbols.ndim != 1 or symbols.dtype.kind not in "iu":
         raise BadData(f"Symbols are a one-dimensional array of integers, not {symbols.dtype} {symbols.shape}.")

@@ -123,11 +123,7 @@ def metadata(exif: bytes, icc: bytes) -> tuple[tuple[str, bytes], ...]:
 
 
 def pack(container: Container) -> bytes:
-    """The file's bytes, in version 2; the seal is taken as it is.
-
-    Raises:
-        TooLarge: there is more metadata than a reader takes.
-    """
+    """The file's bytes, in version 2, `TooLarge` with more metadata than a reader takes; the seal is taken as it is."""
     if container.version != VERSION:
         raise ValueError(f"files of version {container.version} are not written any more")
     _check_metadata(len(data) for _, data in container.chunks)
@@ -222,21 +218,13 @@ def unpack(data: bytes) -> Container:
 
 
 def check_seal(container: Container, *symbols: np.ndarray) -> None:
-    """Refuse symbols that are not those that were encoded, and a file that was changed since.
-
-    Raises:
-        Desynchronised: the seal does not fit.
-    """
+    """Refuse (`Desynchronised`) symbols that are not those that were encoded, and a file that was changed since."""
     if _seal_of(container, symbols) != container.seal:
         raise Desynchronised("The symbols decoded from the file are not those that were encoded.")
 
 
 def check_weights(container: Header, digest: bytes) -> None:
-    """Refuse a file that other weights wrote than those with this SHA-256.
-
-    Raises:
-        WrongModel: it is one.
-    """
+    """Refuse (`WrongModel`) a file that other weights wrote than those with this SHA-256."""
     if container.weights != digest[:8]:
         raise WrongModel(
             f"The file was written by other weights ({container.weights.hex()}) of the model {container.model} "

@@ -57,11 +57,7 @@ class _PrefixCode:
         return np.packbits(np.concatenate([bits[piece][valid[piece]] for piece in pieces])).tobytes()
 
     def read(self, data: bytes, count: int) -> np.ndarray:
-        """The reverse of `write`: int32 (count).
-
-        Raises:
-            Truncated, Corrupt: these are not the codes of `count` symbols.
-        """
+        """The reverse of `write`: int32 (count); `Truncated` or `Corrupt` if these are not so many codes."""
         if count * int(self.lengths.min()) > 8 * len(data):
             raise Truncated("A stream holds fewer symbols than it says.")
         if not count or len(self.symbols) == 1:  # there are no bits
@@ -144,11 +140,7 @@ class Huffman:
 
     @classmethod
     def from_sequence(cls, symbols: np.ndarray, alphabet: int) -> Self:
-        """The table that suits a sequence, int (n) of 0 to alphabet - 1.
-
-        Raises:
-            BadData: it is no such sequence.
-        """
+        """The table that suits a sequence, int (n) of 0 to alphabet - 1; `BadData` if it is not that."""
         alphabet = checked_alphabet(alphabet)
         counts = np.bincount(checked_symbols(symbols, alphabet), minlength=alphabet)
         code = _PrefixCode.canonical(np.arange(alphabet), _code_lengths(counts))
@@ -158,11 +150,7 @@ class Huffman:
         return cls(alphabet, codes)
 
     def encode(self, symbols: np.ndarray) -> bytes:
-        """Code int (n) symbols of 0 to alphabet - 1.
-
-        Raises:
-            BadData: they are not that.
-        """
+        """Code int (n) symbols of 0 to alphabet - 1; `BadData` if they are not that."""
         symbols = checked_symbols(symbols, self.alphabet)
         return write_varint(len(symbols)) + (self.code.write(symbols) if len(symbols) else b"")
 
@@ -185,11 +173,7 @@ class Huffman:
 
     @classmethod
     def from_state(cls, state: dict) -> Self:
-        """The coder whose `state` this is.
-
-        Raises:
-            BadData: it is none.
-        """
+        """The coder whose `state` this is; `BadData` if it is none."""
         if not isinstance(state, dict) or state.get("format") != _STATE["format"]:
             raise BadData("It is no state of a lossless coder.")
         for key in ("version", "coder"):
@@ -201,20 +185,12 @@ class Huffman:
         return cls(alphabet, [codes[str(s)] for s in range(alphabet)])
 
     def save(self, path: str | Path) -> None:
-        """Write the state as JSON that a person can read.
-
-        Raises:
-            BadData: the file cannot be written.
-        """
+        """Write the state as JSON that a person can read; `BadData` if that cannot be."""
         write_json(path, self.state())
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """The coder whose state `save` wrote.
-
-        Raises:
-            BadData: the file cannot be read or holds no such state.
-        """
+        """The coder whose state `save` wrote; `BadData` if the file cannot be read or holds none."""
         data = read_bytes(path)
         try:
             return cls.from_state(json.loads(data, object_pairs_hook=_without_duplicates))

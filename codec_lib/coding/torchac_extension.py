@@ -15,11 +15,7 @@ _LOCK = threading.Lock()  # what silences the compiler moves the descriptors of 
 
 
 def load() -> ModuleType:
-    """torchac, compiled if it is not yet.
-
-    Raises:
-        Unsupported: that is not possible here.
-    """
+    """torchac, compiled if it is not yet; `Unsupported` if that is not possible here."""
     with _LOCK:
         return sys.modules["torchac"] if "torchac" in sys.modules else _compiled()
 

@@ -37,11 +37,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
 
 
 def check_family(args: argparse.Namespace) -> None:
-    """Refuse options that are those of the other family of models.
-
-    Raises:
-        Unsupported: with the option to be used instead.
-    """
+    """Refuse (`Unsupported`) options of the other family of models, and name those to be used instead."""
     entry(args.model)  # refuses what does not exist
     own, foreign = ("quality", "coder"), ("bits", "lossless")
     if args.model in AUTOENCODERS:

@@ -143,11 +143,7 @@ def keep(result: Path, made_from: dict, files: Iterable[Path] = ()) -> None:
 
 
 def check(result: Path, made_from: dict) -> None:
-    """Refuse a result that was made from something else than what is at hand, the `inputs` given.
-
-    Raises:
-        BadData: it has no record, was changed since, or its code, weights or pictures were others.
-    """
+    """Refuse (`BadData`) a result without a record, changed since, or made from other `inputs` than those given."""
     advice = "run 'make report', or leave the folder of measurements out to measure anew"
     try:
         kept = json.loads(read_bytes(path_of(result)))

@@ -56,21 +56,13 @@ def _sizes(name: str, B: int) -> dict[str, Size]:
 
 
 def check_bits(name: str, B: float) -> None:
-    """Refuse quantisers that there are not.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
+    """Refuse (`Unsupported`) a quantiser that there is not, and name those that there are."""
     if B not in BITS:
         raise Unsupported(f"No quantiser of {name} has {B} bits; choose from {', '.join(map(str, BITS))}.")
 
 
 def check_preset(name: str, preset: str, B: int) -> None:
-    """Refuse presets that an autoencoder does not have.
-
-    Raises:
-        Unsupported: with the possible choices.
-    """
+    """Refuse (`Unsupported`) a preset that an autoencoder does not have, and name those that it has."""
     presets = _sizes(name, B)
     if preset not in presets:
         raise Unsupported(f"There is no preset '{preset}' of {name}; choose from {', '.join(presets)}.")
@@ -289,11 +281,7 @@ class VariationalVector(Variational):
 
 
 def make(name: str, preset: str, B: int, straight_through: bool = False) -> Autoencoder:
-    """A fresh autoencoder by its public name.
-
-    Raises:
-        Unsupported: no such model or preset, or B is none of `BITS`.
-    """
+    """A fresh autoencoder by its public name; `Unsupported` if there is no such model, preset or B."""
     entry = registry.entry(name, registry.AUTOENCODERS)
     check_bits(name, B)
     check_preset(name, preset, B)

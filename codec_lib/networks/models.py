@@ -51,11 +51,7 @@ ONE_RATE = Rate()
 
 
 def preset(name: str, lmbda: float, model: str = "factorized") -> Preset:
-    """The sizes called `name` of a model at a rate point.
-
-    Raises:
-        Unsupported: no preset or model has that name.
-    """
+    """The sizes called `name` of a model at a rate point; `Unsupported` if there is no such preset or model."""
     module = importlib.import_module(registry.TRANSFORMS[registry.style_of(name)][0])
     return registry.entry(model).load().adapt(module.PRESETS[name](lmbda), lmbda)
 
@@ -67,9 +63,5 @@ def make_transforms(size: Preset) -> tuple[nn.Module, nn.Module]:
 
 
 def make(name: str, preset_name: str, lmbda: float) -> nn.Module:
-    """A fresh model, a `priors.base.Prior`, by its public name.
-
-    Raises:
-        Unsupported: no model or preset has that name.
-    """
+    """A fresh model, a `priors.base.Prior`, by its public name; `Unsupported` as `preset`."""
     return registry.entry(name, registry.PRIORS).load()(preset(preset_name, lmbda, name))

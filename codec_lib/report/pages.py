@@ -27,11 +27,7 @@ MAIN, MAIN_FIGURES = "05_evaluation", ("05_rate_distortion", "05_comparison_most
 
 
 def write_page(stem: str) -> Path:
-    """`build/report/STEM.html` from the executed notebook beside it.
-
-    Raises:
-        BadData: it was not executed.
-    """
+    """`build/report/STEM.html` from the executed notebook beside it; `BadData` if it was not executed."""
     body = webpage.body(_executed(stem))
     footer = f"{stem}.ipynb, executed by papermill. What it was made from: figures/{stem}*.json."
     links = {"index.html": "report"} | {f"{other}.html": other[:2] for other in stems() if other != stem}

@@ -36,11 +36,7 @@ def write(path: Path, state: State) -> None:
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> State:
-    """What `write` wrote; lists are lists, where tuples were given.
-
-    Raises:
-        BadData: it is damaged, or no checkpoint of this version.
-    """
+    """What `write` wrote, lists where tuples were given; `BadData` if it is damaged or of another version."""
     try:
         with safe_open(path, framework="pt") as file:
             described = file.metadata() or {}

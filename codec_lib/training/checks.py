@@ -12,11 +12,7 @@ from codec_lib.weights.weight_files import Frozen
 
 
 def check(settings: Settings, model: nn.Module, source: Frozen | None) -> None:
-    """Refuse settings that make no sense for this model and what it begins from.
-
-    Raises:
-        Unsupported: with the reason.
-    """
+    """Refuse (`Unsupported`) settings that make no sense for this model and what it begins from."""
     given = [v for v in (getattr(settings, name) for name in LENGTHS) if v is not None]
     if len(given) != 1 or not 0 < given[0] < math.inf:
         raise Unsupported("Give exactly one of --steps, --epochs and --minutes, above zero.")

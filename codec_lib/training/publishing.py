@@ -139,11 +139,7 @@ def _device(device: torch.device) -> str:
 
 
 def read_card(model: str, preset: str, quality: int | None, folder: Path = weight_files.WEIGHTS) -> dict:
-    """The card of a weight file.
-
-    Raises:
-        BadData: there is none, or it is damaged.
-    """
+    """`read_card_of` of weights by their name."""
     return read_card_of(weight_files.path_of(model, preset, quality, folder))
 
 

@@ -90,11 +90,7 @@ def stage_of(run: dict) -> Stage:
 
 
 def stages_of(cards: Iterable[dict]) -> dict[str, Stage]:
-    """Every run that the cards tell of, by its key.
-
-    Raises:
-        BadData: a card is not one, or two disagree on the same weights.
-    """
+    """Every run that the cards tell of, by its key; `BadData` if two disagree on the same weights."""
     stages: dict[str, Stage] = {}
     for card in cards:
         for run in [*card.get("before", []), card] if isinstance(card, dict) else [card]:

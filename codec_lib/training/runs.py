@@ -25,11 +25,7 @@ OPTIMISERS = {"adam": torch.optim.Adam, "muon": Muon}
 
 
 def make_model(settings: Settings) -> Prior | Gained | Autoencoder:
-    """A fresh model, of one rate or of a range, or an autoencoder, of the sizes that the settings tell.
-
-    Raises:
-        Unsupported: there is no such model or preset, or the bits of the quantiser do not fit it.
-    """
+    """A fresh model, of one rate or of a range, or an autoencoder, as the settings tell, or `Unsupported`."""
     if settings.model in AUTOENCODERS:
         if settings.bits is None:
             raise Unsupported(f"Say how many bits the quantiser of {settings.model} has: --bits 1, 2, 4 or 10.")

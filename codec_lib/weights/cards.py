@@ -13,11 +13,7 @@ def card_path(weights: Path) -> Path:
 
 
 def read_card_of(weights: Path) -> dict:
-    """The card of a weight file.
-
-    Raises:
-        BadData: there is none, or it is damaged.
-    """
+    """The card of a weight file; `BadData` where there is none, or it is damaged."""
     path = card_path(weights)
     try:
         card = json.loads(read_bytes(path))
@@ -34,11 +30,7 @@ def card_if_any(weights: Path) -> dict:
 
 
 def check_card(weights: Path, card: dict, digest: bytes) -> None:
-    """Refuse a card that is not that of the weights beside it, whose SHA-256 this is.
-
-    Raises:
-        BadData: it is not.
-    """
+    """Refuse (`BadData`) a card that is not that of the weights beside it, whose SHA-256 this is."""
     if card.get("digest") != digest.hex():
         raise BadData(f"The card {card_path(weights)} is not that of the weights beside it.")
 

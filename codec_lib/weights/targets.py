@@ -57,11 +57,7 @@ class Rates:
         return tuple(THOUSAND * point for point in weight_files.available(self.model, self.folder, self.preset))
 
     def chosen(self, quality: int | None) -> int:
-        """A quality that exists; without one 2, or the lowest that there are weights for.
-
-        Raises:
-            Unsupported: there is no such quality.
-        """
+        """A quality, `Unsupported` if there is none such; without one 2, or the lowest that there are weights for."""
         if quality is None:
             there = self.qualities
             return 2000 if 2000 in there or not there else there[0]
@@ -81,11 +77,7 @@ class Rates:
             return self._codecs[quality]
 
     def on(self, pixels: np.ndarray, **options) -> "OnPicture":
-        """A picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`.
-
-        Raises:
-            BadData: there are no weights.
-        """
+        """A picture, uint8 (H, W, 3), at all rates; `options` are those of `encode`. `BadData` without weights."""
         if not self.qualities:
             self.codec(self.chosen(None))  # says what is missing
         return OnPicture(self, pixels, options)

@@ -208,11 +208,7 @@ def _candidates(model: str, quality: float, preset: str | None, folder: Path) ->
 
 
 def read_as(model: str, preset: str, quality: float | None, folder: Path = WEIGHTS) -> Frozen:
-    """The weight file of that name.
-
-    Raises:
-        BadData: it cannot be read, or holds something else.
-    """
+    """The weight file of that name; `BadData` if it cannot be read, or holds something else."""
     path = path_of(model, preset, quality, folder)
     found = read(path)
     if (found.model, found.preset, found.quality) != (model, preset, quality):
