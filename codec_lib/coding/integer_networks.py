@@ -66,12 +66,7 @@ class Affine:
         for v, weight in zip(others, more, strict=True):
             if v.shape[1]:
                 total.addmm_(v, weight.T)
-        return _to_value(total, self.low)
-
-
-def _to_value(total: Tensor, low: float) -> Tensor:
-    """A sum with 1/2 added to it brought back to the grid, in place."""
-    return total.floor_().clamp_(low, LIMIT)
+        return total.floor_().clamp_(self.low, LIMIT)  # the 1/2 is in the bias
 
 
 _AT_ONCE = 512
@@ -123,7 +118,7 @@ class Upsampling:
                 for dx in range(5):
                     below = slice(2 * top + dy, 2 * (top + len(strip)) + dy, 2)
                     total[below, dx : dx + 2 * w : 2] += taps[:, :, dy, dx]
-        return _to_value(total[2 : 2 + 2 * h, 2 : 2 + 2 * w], self.low)
+        return total[2 : 2 + 2 * h, 2 : 2 + 2 * w].floor_().clamp_(self.low, LIMIT)
 
 
 def _scaled(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

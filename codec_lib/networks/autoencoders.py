@@ -172,16 +172,12 @@ def _conv(i: int, o: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(i, o, 3, stride=stride, padding=1)
 
 
-def _double(i: int, o: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(i, o, 4, stride=2, padding=1)
-
-
 def _decoder(size: Size, residual: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = [_conv(size.C, size.widths[-1]), nn.ReLU()]
     widths = [*reversed(size.widths)]
     for i, o in zip(widths, [*widths[1:], 3], strict=True):
         layers += [_Residual(i)] if residual else []
-        layers += [_double(i, o), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(i, o, 4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

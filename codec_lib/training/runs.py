@@ -43,6 +43,10 @@ def make_model(settings: Settings) -> Prior | Gained | Autoencoder:
     return Gained(models.make(settings.model, settings.preset, settings.lmbdas[1]), settings.lmbda)
 
 
+_PLAIN = ("step", "seconds", "rows", "started_from", "transforms_from", "length_changed")
+"""What of a run a checkpoint keeps as it is."""
+
+
 class Run:
     """The state of a training run: model, its running average, optimiser, step and clock."""
 
@@ -79,11 +83,9 @@ class Run:
         """Replace the checkpoint in `out`."""
         state = {
             "settings": asdict(self.settings), "model": self.model.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict()["state"], "step": self.step, "seconds": self.seconds,
-            "rows": self.rows, "dtype": str(self.dtype), "started_from": self.started_from,
-            "transforms_from": self.transforms_from, "length_changed": self.length_changed,
+            "optimiser": self.optimiser.state_dict()["state"], "dtype": str(self.dtype),
         }  # fmt: skip
-        checkpoints.write(out / CHECKPOINT, state)
+        checkpoints.write(out / CHECKPOINT, state | {name: getattr(self, name) for name in _PLAIN})
 
     def load(self, out: Path) -> None:
         """Go back to where the checkpoint in `out` was saved.
@@ -102,9 +104,9 @@ class Run:
                 self.model.load_state_dict(state["model"])
                 self.average.load_state_dict(state["average"])
                 self._load_optimiser(state["optimiser"])
-                self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-                self.started_from, self.transforms_from = state["started_from"], state["transforms_from"]
-                self.length_changed = state["length_changed"] or any(saved[n] != wanted[n] for n in LENGTHS)
+                for name in _PLAIN:
+                    setattr(self, name, state[name])
+                self.length_changed |= any(saved[n] != wanted[n] for n in LENGTHS)
                 self.dtype = {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}[state["dtype"]]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise BadData(f"The checkpoint {path} cannot be read; it is damaged or of another version.") from error
