@@ -116,13 +116,13 @@ def test_the_papers_transforms_begin_near_a_klt(crops):
 def test_the_papers_priors_with_side_information_begin_ahead_of_the_factorized_prior(photographs):
     """z is worth more than its bits from the start. The checkerboard prior has the joint model's networks."""
     bits, x = {}, photographs[..., :128, :128]
-    for name in ("factorized", "hyperprior", "joint"):
+    for name in ("factorized", "hyperprior", "joint", "space-channel"):
         size = replace(models.preset("paper", 0.013), N=64, M=96)  # the same transforms for all, and small ones
         torch.manual_seed(0)
         model = registry.PRIORS[name].load()(size).eval()
         initialisation.initialise(model, x, 0.013)
         bits[name] = {stream: value.sum().item() for stream, value in model(x).bits.items()}
-    for name in ("hyperprior", "joint"):
+    for name in ("hyperprior", "joint", "space-channel"):
         assert sum(bits[name].values()) < 0.98 * bits["factorized"]["y"], name
         assert 0 < bits[name]["z"] < 0.02 * bits[name]["y"], name
 

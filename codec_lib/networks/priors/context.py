@@ -118,9 +118,11 @@ def continue_side_information(
 
     Returns:
         The weight (M, K) and the bias (M) that make log-scales of h_s's first K words; None where the source is no
-        hyperprior of the same sizes, or not a compact one.
+        hyperprior of the same sizes, or the prior's h_s has other layers before its last, as those of the papers have.
     """
-    if type(source) is not ScaleHyperprior or source.size != prior.size or prior.size.style == "paper":
+    if type(source) is not ScaleHyperprior or source.size != prior.size:
+        return None
+    if [p.shape for p in prior.h_s[:-1].parameters()] != [p.shape for p in source.h_s[:-1].parameters()]:
         return None
     K = min(prior.size.M, prior.size.N * 3 // 2)  # of the 2 N words and hidden units
     prior.inv_scale.copy_(source.inv_scale / gain)
