@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     if args.lmbdas is not None:
         args.lmbda, args.lmbdas = math.prod(map(abs, args.lmbdas)) ** 0.5, tuple(args.lmbdas)
     if args.lmbda is None:
-        if args.model not in AUTOENCODERS or args.model in ("ae-vae", "ae-vector"):
+        if args.model not in AUTOENCODERS or AUTOENCODERS[args.model].load().own_noise:
             raise Unsupported(
                 f"The model {args.model} cannot be trained without --lmbda or --lmbdas; 0.013 is quality 2."
             )

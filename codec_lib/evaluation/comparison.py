@@ -11,6 +11,7 @@ from codec_lib.evaluation import evaluation
 from codec_lib.places import DATA
 from codec_lib.registry import PRIORS
 from codec_lib.tables import Row
+from codec_lib.weights.cards import runs_of
 
 Curves = dict[str, list[Row]]
 """Name -> rows with `bpp` and `psnr`."""
@@ -87,7 +88,7 @@ def effort(cards: Mapping[str, Mapping]) -> list[Row]:
     """All stages of training that led to each model's weights, from their cards; its last validation."""
     rows = []
     for name, card in cards.items():
-        stages = [*card.get("before", []), card]
+        stages = runs_of(card)
         rows.append({
             "model": name, "stages": len(stages), "steps": sum(s["steps"] for s in stages),
             "minutes": sum(s["minutes"] for s in stages), "crop": card["crop"],
@@ -105,16 +106,13 @@ def at_papers_sizes(means: Sequence[Row], of_compact: Sequence[Row], cards: Mapp
         cards: model -> its card.
     """
     beside = {row["lmbda"]: row for row in of_compact}
-    hours = {
-        name: sum(s["minutes"] * s.get("processes", 1) for s in (*card.get("before", []), card)) / 60
-        for name, card in cards.items()
-    }
+    minutes = {name: sum(r["minutes"] * r.get("processes", 1) for r in runs_of(card)) for name, card in cards.items()}
     rows = []
     for row in means:
         name, others = row["model"], beside.get(round(row["lmbda"], 9), {})
         rows.append({c: row[c] for c in ("model", "quality", "bpp", "psnr")} | {
             "loss": evaluation.loss(row), "compact": others.get(name), "the report": others.get(f"{name}, the report"),
-            "core-hours": hours[name],
+            "core-hours": minutes[name] / 60,
         })  # fmt: skip
     return rows
 

@@ -20,7 +20,7 @@ from codec_lib.evaluation import evaluation, provenance
 from codec_lib.training.runs import Run
 from codec_lib.training.settings import LENGTHS, Settings
 from codec_lib.weights import weight_files
-from codec_lib.weights.cards import check_card, read_card_of, write_card
+from codec_lib.weights.cards import check_card, read_card_of, runs_of, write_card
 
 
 def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
@@ -108,7 +108,7 @@ def _history(cards: Iterable[dict]) -> list[dict]:
     """The runs that led to some weights, those that others began from first; what two cards share is told once."""
     history: dict[tuple, dict] = {}
     for card in cards:
-        for run in (*card.get("before", []), card):
+        for run in runs_of(card):
             history.setdefault((run["name"], run["digest"]), {name: run[name] for name in _STAGE if name in run})
     return list(history.values())
 

@@ -27,7 +27,7 @@ from codec_lib.training.checkpoints import CHECKPOINT
 from codec_lib.training.publishing import corpus
 from codec_lib.training.settings import LENGTHS, Settings, options
 from codec_lib.weights import weight_files
-from codec_lib.weights.cards import card_path, read_card_of
+from codec_lib.weights.cards import card_path, read_card_of, runs_of
 
 FOLDER = Path("runs", "recipe")
 ORIGINS = {"start": "started_from", "transforms": "transforms"}
@@ -93,7 +93,7 @@ def stages_of(cards: Iterable[dict]) -> dict[str, Stage]:
     """Every run that the cards tell of, by its key; `BadData` if two disagree on the same weights."""
     stages: dict[str, Stage] = {}
     for card in cards:
-        for run in [*card.get("before", []), card] if isinstance(card, dict) else [card]:
+        for run in runs_of(card):
             stage = stage_of(run)
             if stages.setdefault(stage.key, stage) != stage:
                 raise BadData(f"Two cards disagree on how the weights {stage.key} were made.")

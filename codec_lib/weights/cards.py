@@ -1,6 +1,7 @@
 """The card beside a weight file: JSON that tells how the weights were made. Knows no torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from codec_lib.errors import BadData, CodecError
@@ -27,6 +28,11 @@ def read_card_of(weights: Path) -> dict:
 def card_if_any(weights: Path) -> dict:
     """The same; empty where there is none."""
     return read_card_of(weights) if card_path(weights).is_file() else {}
+
+
+def runs_of(card: Mapping) -> list[dict]:
+    """The runs that led to some weights, in order: those that they began from, then their own, which is the card."""
+    return [*card.get("before", []), card]
 
 
 def check_card(weights: Path, card: dict, digest: bytes) -> None:
