@@ -65,20 +65,23 @@ def bd_rate(anchor: np.ndarray, test: np.ndarray) -> float:
     """Average rate difference of two curves at equal PSNR (Bjontegaard 2001), PCHIP in log rate.
 
     Args:
-        anchor, test: rows of (bpp, PSNR), at least two each, PSNR rising with bpp; any order.
+        anchor, test: rows of (bpp, PSNR), PSNR rising with bpp; any order. Of equal PSNRs the one of the fewest bits
+            counts, and none that is infinite.
 
     Returns:
         Percent; negative where `test` needs fewer bits. NaN where the PSNR ranges do not overlap.
     """
-
     from scipy.interpolate import PchipInterpolator
 
-    def log_rate_of_quality(curve: np.ndarray):
-        curve = np.asarray(curve, dtype=np.float64)
-        curve = curve[curve[:, 1].argsort()]
-        return PchipInterpolator(curve[:, 1], np.log(curve[:, 0]))
+    def rising(curve: np.ndarray) -> np.ndarray:
+        curve = np.array(sorted(map(tuple, curve)), dtype=np.float64)
+        curve = curve[np.isfinite(curve[:, 1])]
+        return curve[np.unique(curve[:, 1], return_index=True)[1]]
 
-    f, g = log_rate_of_quality(anchor), log_rate_of_quality(test)
+    curves = [rising(curve) for curve in (anchor, test)]
+    if min(map(len, curves)) < 2:
+        return math.nan
+    f, g = (PchipInterpolator(curve[:, 1], np.log(curve[:, 0])) for curve in curves)
     low, high = max(f.x[0], g.x[0]), min(f.x[-1], g.x[-1])
     if high <= low:
         return math.nan

@@ -278,6 +278,13 @@ def test_bd_rate_is_undefined_without_overlap(gap):
     assert math.isnan(metrics.bd_rate(b, a))
 
 
+def test_bd_rate_leaves_out_what_is_without_loss_and_the_dearer_of_two_alike():
+    curve = CURVES["a"]
+    more = np.vstack([curve, [9.0, np.inf], [curve[0, 0] + 1, curve[0, 1]]])
+    assert metrics.bd_rate(more, CURVES["b"]) == metrics.bd_rate(curve, CURVES["b"])
+    assert np.isnan(metrics.bd_rate(curve, np.array([[1.0, 30.0], [2.0, 30.0], [3.0, np.inf]])))
+
+
 def test_bd_rate_leaves_its_arguments_alone():
     a = CURVES["a"][::-1].copy()
     before = a.copy()
