@@ -110,9 +110,14 @@ def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | 
     """What is about to be used (`inputs`), and where."""
     return inputs(code, weights, dataset) | {
         "commit": commit(),
-        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS},
+        "versions": {"python": platform.python_version()} | _versions(),
         "machine": {"system": platform.platform(), "processor": processor(), "threads": torch.get_num_threads()},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of those of `VERSIONS` that are installed: not all are needed for every result."""
+    return {name: d.version for name in VERSIONS for d in importlib.metadata.distributions(name=name)}
 
 
 def commit() -> str | None:

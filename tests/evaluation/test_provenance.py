@@ -81,7 +81,13 @@ def test_what_is_unchanged_is_taken(result):
     kept = json.loads(path.with_suffix(".json").read_text())
     assert kept["data"]["name"] == "embedded"
     assert set(kept) == {"code", "weights", "data", "commit", "versions", "machine", "files"}
-    assert kept["versions"]["torch"].startswith("2.")
+    assert kept["versions"]["torch"].startswith("2.") and kept["versions"].keys() == {"python", *provenance.VERSIONS}
+
+
+def test_versions_are_told_of_what_is_installed(result, monkeypatch):
+    """torchac, say, is an extra that a measurement with another coder does not need."""
+    monkeypatch.setattr(provenance, "VERSIONS", ("torch", "no-such-package"))
+    assert result[1]()["versions"].keys() == {"python", "torch"}
 
 
 def test_where_it_was_made_does_not_matter(result):
