@@ -125,7 +125,7 @@ def _read(image: Image.Image, keep: bool) -> Picture:
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
         notes.append("transparency composited onto white")
-    pixels = np.asarray(image.convert("RGB")).copy()
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # which would copy what is RGB already
     if not keep:
         return Picture(pixels, notes)
     return Picture(pixels, notes, exif.removeprefix(b"Exif\0\0"), icc if kept else b"")
