@@ -1,9 +1,11 @@
 """What every command of the package does alike: one sentence and a status for whatever goes wrong."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from codec_lib.errors import CodecError
 
@@ -29,7 +31,7 @@ def exit_status(command: Callable[[], object]) -> int:
         status = command()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone
-        settle_stdout()
+        settle(sys.stdout)
         return 0
     except KeyboardInterrupt as error:
         say(f"Interrupted. {error}".rstrip())
@@ -40,7 +42,7 @@ def exit_status(command: Callable[[], object]) -> int:
             raise
         say(sentence)
         if isinstance(error, OSError):
-            settle_stdout()
+            settle(sys.stdout)
         return 2
     return status or 0
 
@@ -62,13 +64,23 @@ def refusal(error: Exception) -> str | None:
 
 
 def say(message: str) -> None:
-    """One line on stderr, even where a file's name holds a line break."""
-    print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr)
+    """One line on stderr, even where a file's name holds a line break; nothing stops where nobody can read it."""
+    try:
+        print(f"codec_lib: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
+    except OSError:
+        settle(sys.stderr)
 
 
-def settle_stdout() -> None:
+class Nowhere(io.TextIOWrapper):
+    """In place of a standard stream that whoever started us has closed: what is said there goes nowhere."""
+
+    def __init__(self):
+        super().__init__(io.BytesIO())
+
+
+def settle(stream: TextIO) -> None:
     """Drop what cannot be printed, or Python would complain of it once more at its end."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -28,14 +28,14 @@ def replace_atomically(path: str | Path, write: Callable[[BinaryIO], object]) ->
     Raises:
         BadData: the folder is absent or not writable, or the disk is full.
     """
-    path = Path(os.path.realpath(path))
     temporary = None
     try:
-        check_target(path)
-        if path.exists() and not path.is_file():  # /dev/full, a pipe: nothing to replace
+        check_target(Path(path))
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/full, a pipe: nothing to replace
             with open(path, "wb") as file:
                 write(file)
             return
+        path = Path(os.path.realpath(path))
         temporary = path.with_name(f".part-{secrets.token_hex(8)}")
         with open(temporary, "xb") as file:
             write(file)

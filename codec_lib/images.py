@@ -77,7 +77,7 @@ def read_picture(source: str | Path | BinaryIO, keep: bool = False) -> Picture:
     except (CodecError, MemoryError):
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise whatever they trip over
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadImage(f"{name} is damaged: {reason}.") from error
 
 
@@ -98,7 +98,7 @@ def to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
 
 
 def _read(image: Image.Image, keep: bool) -> Picture:
-    notes = []
+    notes, format = [], image.format
     image.load()  # a picture that is damaged itself is refused here
     if getattr(image, "n_frames", 1) > 1:
         notes.append(f"only the first of {image.n_frames} frames is used")
@@ -114,7 +114,7 @@ def _read(image: Image.Image, keep: bool) -> Picture:
         exif = b""
         notes.append("its EXIF is damaged and left out")
     if image.mode.startswith(("I", "F")):
-        image, scaled = _to_8_bits(image)
+        image, scaled = _to_8_bits(image, format)
         notes += scaled
     kept = keep and colour.explains(icc, image.mode)
     if icc and not kept:
@@ -131,24 +131,26 @@ def _read(image: Image.Image, keep: bool) -> Picture:
     return Picture(pixels, notes, exif.removeprefix(b"Exif\0\0"), icc if kept else b"")
 
 
-def _to_8_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A grey picture of wider samples, and notes."""
+def _to_8_bits(image: Image.Image, format: str | None) -> tuple[Image.Image, list[str]]:
+    """A grey picture of wider samples, read from a file of that format, and notes."""
     samples = np.asarray(image).astype(np.float64)
     low, high = 0.0, 65535.0
-    if image.mode == "F":
-        low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 1.0)
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise BadImage("The picture holds samples that are not finite numbers.")
-        if low >= 0 and high <= 1:
-            low, high = 0.0, 1.0
-        elif low >= 0 and high <= 255:
-            low, high = 0.0, 255.0
+    if image.mode in ("I", "F") and format not in ("PNG", "PPM"):  # whose samples have 16 bits
+        low, high = _range(samples, (1.0, 255.0) if image.mode == "F" else (255.0, high))
     transparent = samples == image.info.get("transparency", np.nan)  # one grey level of a 16-bit PNG
     samples[transparent] = high
     samples -= low  # in place: of a large picture half a gigabyte each
     samples *= 255 / max(high - low, 1e-12)
     notes = ["samples scaled to 8 bits"] + ["transparency composited onto white"] * bool(transparent.any())
     return Image.fromarray(samples.round(out=samples).clip(0, 255, out=samples).astype(np.uint8)), notes
+
+
+def _range(samples: np.ndarray, usual: tuple[float, ...]) -> tuple[float, float]:
+    """What is black and what is white: 0 and the first of the usual ends that is not exceeded, else the extremes."""
+    low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 1.0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise BadImage("The picture holds samples that are not finite numbers.")
+    return next(((0.0, end) for end in usual if low >= 0 and high <= end), (low, high))
 
 
 def write_picture(path: str | Path, pixels: np.ndarray) -> None:

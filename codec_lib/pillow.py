@@ -91,7 +91,7 @@ def _save(image: Image.Image, file, filename) -> None:
         exif = turned.tobytes()
     rates = Rates(given.pop("model", registry.DEFAULT_MODEL), given.pop("preset", None))
     quality = given.pop("quality", None)
-    if quality is not None and not (isinstance(quality, numbers.Real) and math.isfinite(quality)):
+    if quality is not None and not (isinstance(quality, numbers.Real) and -math.inf < quality < math.inf):
         raise Unsupported(f"There is no quality {quality!r}.")
     point = rates.chosen(None if quality is None else round(1000 * quality))
     options = {name: given[name] for name in ("coder", "effort") if given.get(name)}

@@ -164,6 +164,36 @@ class Smooth:
         return 25 + 12 * (quality / 5000) ** 0.8
 
 
+class Few:
+    """A picture at four rates whose sizes and errors do not rise with them, as of ae-resnet18."""
+
+    qualities = (1000, 2000, 4000, 10_000)
+    sizes, psnrs = (4301, 1492, 10_019, 7213), (24.11, 23.08, 24.67, 24.20)
+
+    def encode(self, quality: int) -> bytes:
+        return bytes(self.sizes[self.qualities.index(quality)])
+
+    def psnr(self, quality: int, data: bytes) -> float:
+        return self.psnrs[self.qualities.index(quality)]
+
+
+def test_of_few_rates_the_best_is_taken_in_whatever_order_they_lie():
+    assert [len(targets.smallest_reaching(Few(), psnr)) for psnr in (20, 23.5, 24.15, 24.5)] == [
+        1492,
+        4301,
+        7213,
+        10_019,
+    ]
+    assert [len(targets.largest_within(Few(), size)) for size in (1500, 5000, 8000, 99_999)] == [
+        1492,
+        4301,
+        7213,
+        10_019,
+    ]
+    with pytest.raises(Unsupported, match="the lowest needs 1,492"):
+        targets.largest_within(Few(), 1000)
+
+
 @pytest.mark.parametrize("size", [4100, 9_999, 30_000, 77_777, 280_000])
 def test_sizes_are_met_within_a_percent(size):
     on = Smooth()
@@ -235,6 +265,50 @@ def test_files_are_written_though_nobody_reads_of_it(run, place, options, monkey
     assert sorted(path.name for path in (place / "out").iterdir()) == ["a.cbk", "b.cbk"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_all_files_are_tried_though_nobody_reads_the_notes(run, place, options, monkeypatch):
+    Image.new("RGBA", (32, 32)).save(place / "in" / "noted.png")
+    paths = [place / "bad.png", place / "in" / "noted.png", place / "in" / "a.png"]
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        assert run("encode", *paths, *options, "--out", place / "out")[0] == 1
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["a.cbk", "noted.cbk"]
+
+
+def test_a_pipe_with_a_name_is_an_output(run, place, options):
+    assert run("encode", place / "in" / "a.png", *options)[0] == 0
+    read, write = os.pipe()
+    status = run("encode", place / "in" / "a.png", f"/dev/fd/{write}", *options)[0]
+    os.close(write)
+    with open(read, "rb") as pipe:
+        assert (status, pipe.read()) == (0, (place / "in" / "a.cbk").read_bytes())
+
+
+def test_a_file_that_is_called_dash(run, place, options, weights, monkeypatch):
+    monkeypatch.chdir(place)
+    shutil.copy(place / "in" / "a.png", "-")
+    assert run("encode", "./-", "a.cbk", *options)[0] == 0
+    os.replace("a.cbk", "-")
+    assert "factorized" in run("info", "./-")[1]
+    assert_refused(run("evaluate", *options, "--quality", 2, "--csv", "-"), "a file of its own")
+
+
+def test_nothing_is_lost_on_a_closed_stdout(run, place, options, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert_refused(run("encode", place / "in" / "a.png", "-", *options), "it is closed")
+
+
+def test_what_appears_meanwhile_is_not_replaced(run, place, options, monkeypatch):
+    def encode(on, quality, encode=targets.OnPicture.encode):
+        (place / "in" / "a.cbk").write_bytes(b"another")
+        return encode(on, quality)
+
+    monkeypatch.setattr(targets.OnPicture, "encode", encode)
+    assert_refused(run("encode", place / "in" / "a.png", *options), "--force replaces it")
+    assert (place / "in" / "a.cbk").read_bytes() == b"another"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no such signal")
 def test_many_files_are_interrupted_at_once(place):
     """A search for two files would take minutes."""
@@ -265,3 +339,14 @@ def test_a_flat_picture_reaches_any_psnr(run, place, options):
     Image.new("RGB", (1, 1), (127, 120, 100)).save(place / "dot.png")
     assert run("encode", place / "dot.png", *options, "--psnr", 10)[0] == 0
     assert run("encode", place / "dot.png", *options, "--psnr", 99, "--force")[0] in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "card", ["[" * 100_000, "7", '{"before": 7}', '{"before": [7]}', '{"lmbdas": [%s, 1]}' % (400 * "9")]
+)
+def test_models_names_a_damaged_card_and_passes_over_a_dead_link(run, tmp_path, card):
+    (tmp_path / "hyperprior-tiny-q2.safetensors").symlink_to("nowhere")
+    assert run("models", "--weights", tmp_path)[0] == 0
+    (tmp_path / "hyperprior-compact.safetensors").write_bytes(b"")
+    (tmp_path / "hyperprior-compact.json").write_text(card)
+    assert_refused(run("models", "--weights", tmp_path), "hyperprior-compact.json cannot be read")

@@ -186,13 +186,25 @@ def test_big_endian_sixteen_bit_tiff(tmp_path):
     assert notes == [SCALED]
 
 
-def test_wide_integers_are_scaled_as_sixteen_bits(tmp_path):
-    samples = np.array([[-5, 0, 32768, 65535, 100_000]], dtype=np.int32)
-    data = encoded(Image.fromarray(samples), "TIFF")
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([0, 59, 255], [0, 59, 255]),  # taken for 8 bits
+        ([0, 32768, 65535], [0, 128, 255]),  # taken for 16
+        ([-5, 0, 32768, 65535, 99_995], [0, 0, 84, 167, 255]),  # stretched
+    ],
+)
+def test_wide_integers(tmp_path, samples, expected):
+    data = encoded(Image.fromarray(np.array([samples], dtype=np.int32)), "TIFF")
     assert Image.open(io.BytesIO(data)).mode == "I"
     pixels, notes = read(tmp_path, data)
-    assert pixels[..., 0].tolist() == [[0, 0, 128, 255, 255]]
+    assert pixels[0, :, 0].tolist() == expected
     assert notes == [SCALED]
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
+    pixels, _ = read(tmp_path, b"P5 2 1 65535 " + bytes([0, 200, 1, 0]))
+    assert pixels[0, :, 0].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class _Reader:
         chunks, picture = dict(file.chunks), io.BytesIO()
         exif, icc = (chunks.get(name, b"") for name in (container.EXIF, container.ICC))
         images.save(picture, pixels, _suffix(job.target), exif, icc)
-        write(job.target, picture.getvalue())
+        write(job, picture.getvalue())
         return Done(f"{pixels.shape[1]}x{pixels.shape[0]}")
 
     def _codec(self, header: container.Header):

@@ -115,7 +115,7 @@ class _Writer:
         height, width = picture.pixels.shape[:2]
         size = self.args.size if self.args.bpp is None else int(self.args.bpp * height * width / 8)
         data = self._file(picture, size)
-        write(job.target, data)
+        write(job, data)
         notes = list(picture.notes)
         if size is not None and len(data) < (1 - CLOSE) * size:
             notes.append(f"no quality comes nearer to {size:,} bytes")

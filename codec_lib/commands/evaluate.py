@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from codec_lib.commands import options
-from codec_lib.commands.files import check_output
+from codec_lib.commands.files import STANDARD, check_output
+from codec_lib.errors import BadData
 
 HELP = "Measure rate, distortion and time, from files on disk."
 
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
     named = [1000 * bits for bits in args.bits] if args.bits else args.quality
     whole = [point for point in rates.qualities if point % 1000 == 0]
     points = [rates.chosen(point) for point in named or whole or [None]]
+    if args.csv == STANDARD:
+        raise BadData("The table needs a file of its own; what is printed is the same.")
     if args.csv:
         check_output(args.csv)
     loaded = [rates.codec(point) for point in points]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from codec_lib import files
-from codec_lib.command_line import refusal, say, settle_stdout
+from codec_lib.command_line import Nowhere, refusal, say, settle
 from codec_lib.errors import BadData
 
 STANDARD = Path("-")
@@ -17,10 +17,11 @@ STANDARD = Path("-")
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and the one to write from it; either may be `STANDARD`."""
+    """One file to read and the one to write from it, over another or not; either may be `STANDARD`."""
 
     source: Path
     target: Path
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def plan(
     sources = [pair for name in names for pair in _sources(name, out, set(suffixes))]
     if target is not None and len(sources) > 1:
         raise BadData(f"Several files cannot all become {target}; name a folder with --out DIR.")
-    jobs = [Job(source, _target(source, below, target, out, suffix)) for source, below in sources]
+    jobs = [Job(source, _target(source, below, target, out, suffix), force) for source, below in sources]
     if out is not None:
         _check_folder(out)
     if len(jobs) > 1 and any(STANDARD in (job.source, job.target) for job in jobs):
@@ -74,9 +75,16 @@ def plan(
     return jobs
 
 
+def path_of(name: str) -> Path:
+    """A path as it is typed: `-` is `STANDARD`, and `./-` is a file."""
+    if name in ("-", "/dev/stdin", "/dev/stdout", "/dev/fd/1"):
+        return STANDARD
+    return Path(name).absolute() if Path(name) == STANDARD else Path(name)
+
+
 def _sources(name: str, out: Path | None, suffixes: set[str]) -> list[tuple[Path, Path]]:
     """The files that a name means, each with its path below --out."""
-    path = STANDARD if name in ("-", "/dev/stdin") else Path(name)
+    path = path_of(name)
     if path == STANDARD or not path.is_dir():
         return [(path, Path(path.name))]
     if out is None:
@@ -89,7 +97,7 @@ def _sources(name: str, out: Path | None, suffixes: set[str]) -> list[tuple[Path
 
 def _target(source: Path, below: Path, target: str | None, out: Path | None, suffix: str) -> Path:
     if target is not None:
-        return STANDARD if target in ("-", "/dev/stdout") else Path(target)
+        return path_of(target)
     if source == STANDARD and out is None:
         return STANDARD
     if source == STANDARD:
@@ -115,6 +123,8 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
         path: file to write. inputs: files that it must not be.
         force: replace what is there. made: its folder will be.
     """
+    if path == STANDARD and isinstance(sys.stdout, Nowhere):
+        raise BadData("Cannot write standard output: it is closed.")
     if path == STANDARD:
         return
     if not made or path.parent.is_dir():
@@ -125,7 +135,7 @@ def check_output(path: Path, *inputs: Path, force: bool = True, made: bool = Fal
     for source in inputs:
         if source.exists() and path.exists() and path.samefile(source):
             raise BadData(f"The output {path} is the input itself.")
-    if (path.is_file() or path.is_symlink()) and not force:
+    if (path.is_file() or (path.is_symlink() and not device)) and not force:
         raise BadData(f"{path} exists; --force replaces it.")
 
 
@@ -138,14 +148,15 @@ def read(source: Path, how: Callable = lambda file: file.read()) -> bytes:
     return how(sys.stdin.buffer)
 
 
-def write(target: Path, data: bytes) -> None:
-    """Bytes into a file, whose folder is made, or to standard output."""
-    if target == STANDARD:
+def write(job: Job, data: bytes) -> None:
+    """Bytes into a job's file, whose folder is made, or to standard output."""
+    if job.target == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(target, data)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    check_output(job.target, force=job.force)  # once more: a search takes minutes
+    files.write_bytes(job.target, data)
 
 
 def over(jobs: list[Job], work: Callable[[Job], Done], at_once: int = 1) -> int:
@@ -212,4 +223,4 @@ def _report(job: Job, done: Done) -> None:
         try:
             print(" ".join(f"{job.target}: {done.line}".splitlines()), flush=True)
         except OSError:  # nobody reads it any more; there may be more files to write
-            settle_stdout()
+            settle(sys.stdout)

@@ -2,10 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from codec_lib.coding import container
-from codec_lib.commands.files import STANDARD, read
+from codec_lib.commands.files import path_of, read
 from codec_lib.rates import in_units
 
 HELP = "Tell what a .cbk file holds, after checking it."
@@ -13,13 +12,13 @@ HELP = "Tell what a .cbk file holds, after checking it."
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The command's options."""
-    p.add_argument("input", type=Path, metavar="IN.cbk", help="file that 'encode' wrote; '-' is standard input")
+    p.add_argument("input", type=path_of, metavar="IN.cbk", help="file that 'encode' wrote; '-' is standard input")
     p.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print it."""
-    data = read(STANDARD if str(args.input) == "/dev/stdin" else args.input, container.read)
+    data = read(args.input, container.read)
     file = container.unpack(data)
     facts = {
         "model": file.model, "quality": in_units(file.quality), "coder": file.coder,

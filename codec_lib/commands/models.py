@@ -23,7 +23,7 @@ def _range(path: Path) -> str:
     """The qualities of weights for a range of rates, by their card: the file itself would need torch."""
     try:
         ends = [f"{position_of(lmbda):.3g}" for lmbda in card_if_any(path).get("lmbdas", [])]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadData(f"The card {card_path(path)} cannot be read.") from error
     return f"quality {' to '.join(ends)}" if ends else "several"
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         ranges = (args.weights / f"{model}-{preset}.safetensors" for preset in presets())
         files = [(_range(path), path) for path in ranges if path.is_file()]
         of_one = {path: path.stem.rpartition("-q")[2] for path in args.weights.glob(f"{model}-*-q*.safetensors")}
-        points = sorted((int(number), path) for path, number in of_one.items() if number.isdecimal())
+        points = sorted((int(number), path) for path, number in of_one.items() if number.isdecimal() and path.is_file())
         files += [(f"{point} {number}", path) for number, path in points]
         for rate, path in files:
             digest = str(card_if_any(path).get("digest") or "")[:16] or None

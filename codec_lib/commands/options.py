@@ -70,7 +70,10 @@ def file_size(text: str) -> int:
     """A file's size as it is typed, 60000, 60k, 60kB or 0.5M, in bytes."""
     short = text.lower().removesuffix("b")
     unit = {"k": 1000, "m": 1000**2}.get(short[-1:], 1)
-    number = _number(short if unit == 1 else short[:-1], "a file size") * unit
+    try:
+        number = float(short if unit == 1 else short[:-1]) * unit
+    except ValueError:
+        number = math.nan
     if not 1 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"'{text}' is not a file size")
     return int(number)

@@ -1,12 +1,11 @@
 """All commands in one parser."""
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
 import codec_lib
-from codec_lib.command_line import Parser, exit_status
+from codec_lib.command_line import Nowhere, Parser, exit_status
 from codec_lib.commands import data, decode, encode, evaluate, info, models, train
 
 COMMANDS = (encode, decode, info, models, train, evaluate, data)
@@ -40,8 +39,8 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 1 if some of many files failed, 2 after one sentence on stderr, or 130 after Ctrl-C."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us: what is said goes nowhere
-            setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
+        if getattr(sys, name) is None:
+            setattr(sys, name, Nowhere())
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     args = parser().parse_args(arguments)

@@ -18,9 +18,9 @@ def read_card_of(weights: Path) -> dict:
     path = card_path(weights)
     try:
         card = json.loads(read_bytes(path))
-        if not isinstance(card, dict):
+        if not all(isinstance(run, dict) for run in (card, *card.get("before", []))):
             raise ValueError("no card")
-    except (CodecError, ValueError) as error:
+    except (CodecError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadData(f"The card {path} cannot be read.") from error
     return card
 

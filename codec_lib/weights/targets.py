@@ -26,6 +26,8 @@ CLOSE = 0.01
 """A file is taken once it has at least 1 - CLOSE of the size allowed."""
 CLOSE_PSNR = 0.05
 """... or at most so many dB more than asked for."""
+FEW = 4
+"""So many rates are all tried."""
 RISE, RISE_PSNR = 1.6, 8.5
 """From the lowest quality to the highest, on Kodak: of the logarithm of the size, and dB."""
 
@@ -123,7 +125,7 @@ def largest_within(on: OnPicture, size: int) -> bytes:
     if not fitting:
         least = min(map(len, files.values()), default=0)
         raise Unsupported(f"No quality makes a file of {size:,} bytes or less; the lowest needs {least:,}.")
-    return files[max(fitting)]
+    return files[max(fitting, key=lambda i: len(files[i]))]
 
 
 def smallest_reaching(on: OnPicture, psnr: float) -> bytes:
@@ -143,15 +145,19 @@ def smallest_reaching(on: OnPicture, psnr: float) -> bytes:
     if not reaching:
         best = max(found.values(), default=0.0)
         raise Unsupported(f"No quality reaches {psnr:g} dB; the highest has {best:.2f}.")
-    return files[min(reaching)]
+    return files[min(reaching, key=lambda i: len(files[i]))]
 
 
 def _search(n: int, value: Callable[[int], float], low: float, high: float, rise: float) -> dict[int, float]:
     """All that was measured of n rising values until one lay between low and high, or the two next to them are known.
 
+    A few are all measured: those of an autoencoder need not rise with its bits.
+
     Goes where a line leads: through the values next to low and high, or of the slope of photographs, which rise so much
     from end to end. Halves every fourth time, so that a bend cannot hold it up.
     """
+    if n <= FEW:
+        return {i: value(i) for i in range(n)}
     measured: dict[int, float] = {}
     below, above, middle = -1, n, (n - 1) // 2
     while above - below > 1:
