@@ -55,7 +55,7 @@ def refusal(error: Exception) -> str | None:
         case OSError():
             return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."
         case ModuleNotFoundError() if error.name and not error.name.startswith("codec_lib"):
-            return f"This needs the package {error.name}; it comes with: pip install 'codecbook[train]'."
+            return f"This needs the package {error.name}; pip install 'codecbook[train,report,notebooks]' brings it."
         case RuntimeError() if "allocate memory" in str(error) or "out of memory" in str(error):  # as torch has it
             return "There is not enough memory for this."
         case MemoryError():

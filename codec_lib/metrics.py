@@ -30,7 +30,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     import torch
     from pytorch_msssim import ms_ssim as of_tensors
 
-    x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() for p in (a, b))
+    x, y = (torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)))[None].float() for p in (a, b))
     return of_tensors(x, y, data_range=255).item()
 
 

@@ -13,8 +13,8 @@ from codec_lib.files import read_bytes, write_bytes
 
 Row = dict[str, object]
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")  # 0801 is the name of a picture
+_REAL = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan")
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:

@@ -27,6 +27,11 @@ def test_rows_come_back_and_gaps_are_none(tmp_path):
     assert tables.read_csv(tmp_path / "t.csv") == [{"note": None} | ROWS[0], ROWS[1]]
 
 
+def test_a_name_of_digits_stays_a_name(tmp_path):
+    tables.write_csv(tmp_path / "t.csv", [{"image": "0801", "n": 0, "v": 0.5, "w": -10}])
+    assert tables.read_csv(tmp_path / "t.csv") == [{"image": "0801", "n": 0, "v": 0.5, "w": -10}]
+
+
 @given(rows=st.lists(st.fixed_dictionaries({"a b": values, "c": values}), min_size=1, max_size=5))
 def test_any_rows_come_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("tables") / "t.csv"

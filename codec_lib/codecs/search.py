@@ -67,7 +67,7 @@ class Latents(NamedTuple):
 
 def check_effort(effort: int) -> None:
     """Refuse (`Unsupported`) what is not one of `EFFORTS`."""
-    if effort not in EFFORTS:
+    if not isinstance(effort, int) or effort not in EFFORTS:
         raise Unsupported(f"The effort must be a whole number from 0 to {EFFORTS[-1]}, not {effort}.")
 
 

@@ -62,7 +62,7 @@ def by_scale(
         edges: of the bins of the histograms.
 
     Returns:
-        The panels of `plotting.histograms`, with N(0, 1) as the table, and a row for each range.
+        The panels of `plotting.histograms`, with N(0, 1) as the table, and a row for each range that any scale is in.
     """
     scale = np.concatenate([seen.scale.ravel() for seen in inspected])
     normalised = np.concatenate([seen.normalised.ravel() for seen in inspected])
@@ -71,6 +71,8 @@ def by_scale(
     panels, rows = [], []
     for name, (low, high) in ranges.items():
         v = normalised[(scale >= low) & (scale < high)]
+        if not len(v):
+            continue
         panels.append({"name": name, "value": centres, "seen": np.histogram(v, edges)[0] / len(v), "table": normal})
         beyond = 100 * np.mean(np.abs(v) > 3)
         rows.append({"scale": name, "symbols [%]": 100 * len(v) / len(scale), "variance": float(v.var()),

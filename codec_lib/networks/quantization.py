@@ -1,4 +1,4 @@
-"""Four ways to treat a quantiser: noise for training, rounding for files, and two gradients."""
+"""Ways to treat a quantiser: noise for training, rounding for files, and the gradients in its place."""
 
 import torch
 from torch import Tensor

@@ -48,11 +48,12 @@ def findings(folder: Path, dataset: str) -> str:
     """
     matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
     files = _read(folder, f"05_checks_{dataset}")
-    if not matrix or not files:
+    if "JPEG" not in matrix or not files:
         return ""
     models = _models(matrix["JPEG"])
     best = models[0]
-    against = [f"{_percent(matrix[codec][best])} than {codec}" for codec in AGAINST if matrix[codec][best] is not None]
+    told = {codec: matrix.get(codec, {}).get(best) for codec in AGAINST}
+    against = [f"{_percent(value)} than {codec}" for codec, value in told.items() if value is not None]
     said = [
         f"Bits at equal PSNR are what counts here, each from a file on disk. The {best} model needs the fewest: "
         f"{_list(against)} as encoded here."

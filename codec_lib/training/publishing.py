@@ -85,10 +85,10 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     if frozen.quality is not None and rates.THOUSAND * frozen.quality in weight_files.qualities_of(whole):
         raise BadData(f"Weights of one rate would never be found beside {whole}; put them elsewhere with --to DIR.")
     new = weight_files.transforms_in(frozen.tensors)
-    for path in weight_files.dependents_of(target):
-        dependent = weight_files.read(path)
+    for other in weight_files.dependents_of(target):
+        dependent = weight_files.read(other)
         if not weight_files.same_tensors(weight_files.transforms_in(dependent.tensors), new):
-            weight_files.save(dependent, path)
+            weight_files.save(dependent, other)
     weight_files.save(frozen, target, weight_files.holder_of_transforms(frozen, folder))
     write_card(target, card)
     return target

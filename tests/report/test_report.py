@@ -170,26 +170,13 @@ def test_the_graph_of_the_report_is_complete(made):
         assert (made / "build" / "measured" / "embedded" / f"{name}.csv").is_file()
 
 
-@pytest.mark.parametrize(
-    ("changed", "notebooks"),
-    [
-        (["data/autoencoder_runs.csv"], ("00", "05")),
-        (
-            ["data/weights/hyperprior-compact.json", "codec_lib/report/webpage.py"],
-            ("00", "02", "03", "04", "05", "06", "07"),
-        ),
-    ],
-    ids=["a table", "a card and the look of pages"],
-)
-def test_only_what_its_inputs_changed_is_made_again(made, changed, notebooks):
-    """Notebook 05 reads the tables of notebook 00; the look of pages is not their notebooks' matter."""
-    try:
-        for name in changed:
-            os.utime(made / name)
-        again = {Path(name).name for name in outputs(made, "--rerun-triggers", "mtime") if "report/" in name}
-    finally:
-        for name in changed:
-            os.utime(made / name, (1e9, 1e9))
-    executed = {stem for stem in execution.stems() if stem[:2] in notebooks}
-    written = set(execution.stems()) if "codec_lib/report/webpage.py" in changed else executed
-    assert again == {"index.html", *(f"{stem}.ipynb" for stem in executed), *(f"{stem}.html" for stem in written)}
+def test_only_what_its_inputs_changed_is_made_again(made):
+    """All notebooks but 01 read the card; the look of pages is a matter of pages alone."""
+    changed = ("data/weights/hyperprior-compact.json", "codec_lib/report/webpage.py")
+    for name in changed:
+        os.utime(made / name)
+    again = {Path(name).name for name in outputs(made, "--rerun-triggers", "mtime") if "report/" in name}
+    executed = {stem for stem in execution.stems() if stem[:2] != "01"}
+    assert len(executed) == len(execution.stems()) - 1
+    written = [f"{stem}.html" for stem in execution.stems()]
+    assert again == {"index.html", *(f"{stem}.ipynb" for stem in executed), *written}
