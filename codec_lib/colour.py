@@ -43,7 +43,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None
 
 def explains(profile: bytes, mode: str) -> bool:
     """Whether an ICC profile can be read and explains RGB samples, which pictures of the mode have."""
-    if not profile or mode not in ("RGB", "RGBA", "RGBa", "P", "PA"):
+    if not profile or mode not in ("RGB", "RGBA", "RGBa", "P", "PA", "YCbCr"):
         return False
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip() == "RGB"
@@ -62,7 +62,7 @@ def is_srgb(profile: bytes) -> bool:
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Samples without alpha, of mode L, RGB or CMYK, and the alpha channel if there is one."""
-    mode = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "1": "L"}.get(image.mode, image.mode)
+    mode = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "1": "L", "YCbCr": "RGB"}.get(image.mode, image.mode)
     if "transparency" in image.info:
         mode = "LA" if mode == "L" else "RGBA"
     if mode == "P":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from codec_lib import colour, limits
 from codec_lib.errors import BadImage, CodecError, TooLarge, Unsupported
@@ -104,12 +104,12 @@ def _read(image: Image.Image, keep: bool) -> Picture:
         notes.append(f"only the first of {image.n_frames} frames is used")
     exif, icc = (image.info.get(name) or b"" for name in ("exif", "icc_profile"))
     try:
-        Image.Exif().load(exif)
-        if image.getexif().get(0x0112, 1) in range(2, 9):
-            image = ImageOps.exif_transpose(image)
-            exif = image.info.get("exif", b"")
-            notes.append("rotated as its EXIF says")
         exif = exif or (_exif_elsewhere(image) if keep else b"")
+        Image.Exif().load(exif)
+        if is_turned(image):
+            image = image.transpose(_TURNS[image.getexif()[_ORIENTATION]])
+            notes.append("rotated as its EXIF says")
+            exif = upright(exif)
     except Exception:  # Pillow's parser raises whatever it trips over
         exif = b""
         notes.append("its EXIF is damaged and left out")
@@ -129,6 +129,30 @@ def _read(image: Image.Image, keep: bool) -> Picture:
     if not keep:
         return Picture(pixels, notes)
     return Picture(pixels, notes, exif.removeprefix(b"Exif\0\0"), icc if kept else b"")
+
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""EXIF's orientation -> what makes the picture upright."""
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether a picture's EXIF says that it is not upright."""
+    return image.getexif().get(_ORIENTATION) in _TURNS
+
+
+def upright(exif: bytes) -> bytes:
+    """EXIF, if there is any, of a picture that was turned as it said."""
+    if not exif:
+        return exif
+    found = Image.Exif()
+    found.load(exif)
+    found.pop(_ORIENTATION, None)
+    return found.tobytes()
 
 
 def _to_8_bits(image: Image.Image, format: str | None) -> tuple[Image.Image, list[str]]:

@@ -84,11 +84,8 @@ def _save(image: Image.Image, file, filename) -> None:
     given = {k: v for k, v in image.encoderinfo.items() if v is not None}
     exif, icc = (given.pop(name, b"") for name in ("exif", "icc_profile"))
     exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
-    if exif and image.getexif().get(0x0112, 1) in range(2, 9):  # `as_array` turns the picture, which is then upright
-        turned = Image.Exif()
-        turned.load(exif)
-        turned.pop(0x0112, None)
-        exif = turned.tobytes()
+    if images.is_turned(image):  # `as_array` makes it upright
+        exif = images.upright(exif)
     rates = Rates(given.pop("model", registry.DEFAULT_MODEL), given.pop("preset", None))
     quality = given.pop("quality", None)
     if quality is not None and not (isinstance(quality, numbers.Real) and -math.inf < quality < math.inf):

@@ -115,6 +115,15 @@ def test_what_means_srgb_changes_nothing(photo):
     np.testing.assert_array_equal(picture.pixels, photo)
 
 
+def test_a_profile_of_rgb_explains_ycbcr(photo):
+    found = []
+    for image in (Image.fromarray(photo).convert("YCbCr"), Image.fromarray(photo).convert("YCbCr").convert("RGB")):
+        image.info["icc_profile"] = profile(ADOBE, 2.2)
+        found.append(images.to_rgb(image))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1] and "converted" in found[0][1][0]
+
+
 @pytest.mark.parametrize("damaged", [b"", b"not a profile", profile(ADOBE, 2.2)[:200]])
 def test_damaged_profiles_are_ignored_and_said(photo, damaged):
     image = Image.fromarray(photo)

@@ -242,6 +242,16 @@ def test_exif_that_a_tiff_cannot_hold_is_left_out(run, place, options, weights, 
             image.load()
 
 
+def test_a_picture_is_turned_though_its_exif_cannot_be_written_anew(place, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (32, 16)).save(place / "turned.jpg", exif=exif)
+    monkeypatch.setattr(Image.Exif, "tobytes", lambda exif: 1 / 0)
+    picture = images.read_picture(place / "turned.jpg", keep=True)
+    assert picture.pixels.shape == (32, 16, 3)
+    assert picture.notes == ["rotated as its EXIF says", "its EXIF is damaged and left out"]
+
+
 def test_damaged_exif_does_not_cost_the_picture(run, place, options, photo):
     Image.fromarray(photo).save(place / "x.png", exif=b"Exif\0\0none at all")
     status, _, said = run("encode", place / "x.png", *options)
