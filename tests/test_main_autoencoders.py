@@ -99,6 +99,13 @@ def test_every_autoencoder_can_have_its_table_beside_it(run, place, ae_codecs, a
     np.testing.assert_array_equal(images.read_image(png)[0], ae_codecs[name].estimate(photo)[0])
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_no_table_is_left_of_a_file_that_cannot_be_written(run, place, ae_weights):
+    options = ["--model", "ae-strided", "--bits", 4, "--lossless", "huffman", "--weights", ae_weights, "--force"]
+    assert run("encode", place / "photo.png", "/dev/full", "--state", place / "t.json", *options)[0] == 2
+    assert not (place / "t.json").exists()
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 ENCODE = "encode {d}/photo.png {d}/old.cbk --force --weights {w} --model ae-strided --bits 4"

@@ -114,8 +114,14 @@ class _Writer:
         picture = images.read_picture(source, self.args.metadata == "keep")
         height, width = picture.pixels.shape[:2]
         size = self.args.size if self.args.bpp is None else int(self.args.bpp * height * width / 8)
+        table_is_new = self.args.state and not self.args.state.exists()
         data = self._file(picture, size)
-        write(job, data)
+        try:
+            write(job, data)
+        except BadData:
+            if table_is_new:  # and of no file
+                self.args.state.unlink(missing_ok=True)
+            raise
         notes = list(picture.notes)
         if size is not None and len(data) < (1 - CLOSE) * size:
             notes.append(f"no quality comes nearer to {size:,} bytes")
