@@ -97,7 +97,7 @@ rule notebook:
     input: for_notebook
     output: "build/report/{stem}.ipynb"
     threads: lambda wildcards: workflow.cores if wildcards.stem in TIMED else 1
-    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET:q} --second {SECOND:q} --measured build/measured"
+    shell: "OMP_NUM_THREADS={threads} python -m codec_lib.report.pages {wildcards.stem} --only execution --dataset {DATASET:q} --second={SECOND:q} --measured build/measured"
 
 
 rule page:
