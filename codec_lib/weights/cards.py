@@ -18,7 +18,7 @@ def read_card_of(weights: Path) -> dict:
     path = card_path(weights)
     try:
         card = json.loads(read_bytes(path))
-        if not all(isinstance(run, dict) for run in (card, *card.get("before", []))):
+        if not all(isinstance(run, dict) for run in runs_of(card)):
             raise ValueError("no card")
     except (CodecError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadData(f"The card {path} cannot be read.") from error
