@@ -69,7 +69,7 @@ class Affine:
         return total.floor_().clamp_(self.low, LIMIT)  # the 1/2 is in the bias
 
 
-_AT_ONCE = 512
+_AT_ONCE = 1024
 """Positions whose neighbourhoods go through a matrix product at once: few enough for the processor's cache."""
 
 

@@ -40,7 +40,7 @@ def at_borders_and_elsewhere(difference: np.ndarray) -> tuple[float, float]:
     step = 16
     meets = [np.zeros(side, bool) for side in difference.shape]
     for side, n in zip(meets, difference.shape, strict=True):
-        for s in tiles.spans(-(-n // step), tiles.OVERLAP)[1:]:
+        for s in tiles.spans(-(-n // step), tiles.OVERLAP_SYNTHESIS)[1:]:
             side[s.first * step - 2 : s.first * step + 2] = True
     border = meets[0][:, None] | meets[1][None, :]
     return difference[border].mean(), difference[~border].mean()
@@ -53,7 +53,7 @@ def test_tiles_make_no_difference_that_could_be_seen(photograph, monkeypatch, na
     y_hat = torch.round(y)[None]
     whole = frozen.synthesise(y_hat, *photograph.shape[:2])
     monkeypatch.setattr(tiles, "CORE", 8)
-    assert len(tiles.spans(y.shape[1], tiles.OVERLAP)) == 4
+    assert len(tiles.spans(y.shape[1], tiles.OVERLAP_SYNTHESIS)) == 4
     y_tiled, z_tiled = frozen.latents(photograph)
     assert (y_tiled - y).abs().max() < 1e-3  # of a quantiser's step
     assert (frozen.rounded(z_tiled) != frozen.rounded(z)).mean() < 1e-3  # what lies between two may fall to either
