@@ -4,8 +4,8 @@
 
 The large picture is a mosaic of Kodak (`python -m codec_lib data fetch kodak`). Every codec is warmed up on a small
 one; the least time of up to `REPEATS` counts. JPEG XL needs pillow-jxl-plugin. CompressAI is timed where it is
-installed, with random weights scaled so that there is as much to code as in a trained model; its joint model, which goes
-from position to position, on the Kodak picture alone.
+installed, with random weights scaled so that there is as much to code as in a trained model; its joint model, which
+goes from position to position, on the Kodak picture alone.
 """
 
 import argparse
