@@ -1,4 +1,4 @@
-"""Write the README's tables of results anew from `figures/*_kodak.csv`: `python tests/update_readme.py`.
+"""Write the README's tables of results anew from figures/ and data/speed.csv: `python tests/update_readme.py`.
 
 Run it after `make report` on Kodak. A table is found by the beginning of its first line; the text around it is nobody's
 but its author's.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codec_lib import registry, tables
 from codec_lib.files import write_bytes
-from codec_lib.places import ROOT
+from codec_lib.places import DATA, ROOT
 
 README, FIGURES = ROOT / "README.md", ROOT / "figures"
 CODECS = ("JPEG", "JPEG 2000", "WebP", "AVIF 4:4:4", "JPEG XL")
@@ -73,12 +73,23 @@ def autoencoders(figures: Path) -> str:
     return tables.to_text(rows, digits={"B": 0, "bpp": 3} | dict.fromkeys([names["psnr"], names["JPEG psnr"]], 2))
 
 
+def speed(_: Path) -> str:
+    """A line for each codec, times of both pictures beside each other."""
+    rows: dict[str, tables.Row] = {}
+    for row in tables.read_csv(DATA / "speed.csv"):
+        megapixels = f"{row['width'] * row['height'] / 1e6:.1f} MP"
+        line = rows.setdefault(row["codec"], {"codec": row["codec"]})
+        line |= {f"{megapixels}: {column}": row[column] for column in ("encode [s]", "decode [s]")}
+    return tables.to_text(list(rows.values()), tables.columns_of(rows.values()))
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "| quality | lmbda |": results,
     "| loss at lmbda |": losses,
     "| papers' layers |": papers,
     "| BD-rate [%] |": bd_rates,
     "| model | B |": autoencoders,
+    "| codec |": speed,
 }
 """How a table's first line begins, but for spaces -> what writes it."""
 
