@@ -3,10 +3,12 @@
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from commands import SENTENCE
 
+from codec_lib.__main__ import main
 from codec_lib.command_line import Parser, exit_status
 from codec_lib.errors import BadData
 from codec_lib.places import ROOT
@@ -84,3 +86,14 @@ def test_a_reader_that_has_gone_is_no_failure():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_quietly(monkeypatch, capsys):
+    def interrupted(name: str, *_):
+        raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "codec_lib.commands.parser", raising=False)
+    monkeypatch.delattr("codec_lib.commands.parser", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=interrupted)])
+    assert main() == 130
+    assert capsys.readouterr() == ("", "")
