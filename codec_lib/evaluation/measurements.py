@@ -41,11 +41,7 @@ def pictures(
     """The rows of `evaluation.evaluate` for a codec on a data set.
 
     Args:
-        codec: what to measure.
-        dataset: embedded, kodak or a folder of pictures.
-        coder: None for its default.
         folder: where measurements are kept; empty to measure now.
-        progress: show a bar while measuring.
         anew: measure now, and keep it in the folder.
 
     Raises:
@@ -112,10 +108,7 @@ def _path(name: str, dataset: str, folder: str | Path) -> Path:
 def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """Measure now and write `FOLDER/DATASET/NAME.csv`, with its record beside it.
 
-    Args:
-        name: MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`.
-        dataset: embedded, kodak or a folder of pictures.
-        folder: is made if need be.
+    The name is MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`; the folder is made if need be.
 
     Raises:
         CodecError: no such codec, weights or pictures.
