@@ -27,16 +27,8 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
     """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
 
     The card tells the settings, the pictures and their licence, the compute, the versions, the last validation,
-    and bpp and PSNR on Kodak from files, where Kodak is on this machine.
-
-    Args:
-        run: the finished run.
-        folder: where to write.
-        progress: show a bar.
-        source_cards: the cards of the weights that the run began from; what was done before goes into the new card.
-
-    Returns:
-        The weight file's path and the card.
+    and bpp and PSNR on Kodak from files, where Kodak is on this machine; and what was done before, from
+    `source_cards`, those of the weights that the run began from.
     """
     settings = run.settings
     if settings.lmbdas is None:
