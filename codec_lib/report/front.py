@@ -30,6 +30,11 @@ def _read(folder: Path, name: str) -> list[Row]:
     return tables.read_csv(path) if path.is_file() else []
 
 
+def _matrix(folder: Path, dataset: str) -> dict[str, Row]:
+    """BD-rates: codec -> those of the others against it, %."""
+    return {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+
+
 def _percent(value: float) -> str:
     """As "12 % fewer bits"."""
     return f"{abs(value):.0f} % {'fewer' if value < 0 else 'more'}"
@@ -40,13 +45,8 @@ def _list(items: list[str]) -> str:
 
 
 def findings(folder: Path, dataset: str) -> str:
-    """What was found, in one paragraph of Markdown; empty where the tables of notebook 05 are not there.
-
-    Args:
-        folder: of the report's tables.
-        dataset: the name in their files' names.
-    """
-    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+    """What was found, in one paragraph of Markdown; empty where the tables of notebook 05 are not in the folder."""
+    matrix = _matrix(folder, dataset)
     files = _read(folder, f"05_checks_{dataset}")
     if "JPEG" not in matrix or not files:
         return ""
@@ -102,7 +102,7 @@ def _sets(rows: list[Row], dataset: str) -> list[str]:
 
 def models(folder: Path, dataset: str) -> str:
     """The models in Markdown: rates and PSNR at their first and last rate point, BD-rates, and what each one knows."""
-    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+    matrix = _matrix(folder, dataset)
     measured, rows = _read(folder, f"05_models_{dataset}"), []
     for name in registry.PRIORS:
         own = [row for row in measured if row["model"] == name]
@@ -128,11 +128,8 @@ def markdown(
 ) -> str:
     """The front page.
 
-    Args:
-        folder, dataset: of `findings`.
-        note: what was measured on, a sentence of HTML.
-        main_figure, more: HTML, possibly empty.
-        lessons: address -> title.
+    `note` tells what was measured on, a sentence of HTML; `main_figure` and `more` are HTML, possibly empty; `lessons`
+    are address -> title.
     """
     links = "\n".join(f'- <a href="{address}">{html.escape(title)}</a>' for address, title in lessons.items())
     found, table = findings(folder, dataset), models(folder, dataset)
