@@ -260,7 +260,7 @@ def histograms(
 
 
 @plt.rc_context(STYLE)
-def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digits: int = 2) -> Figure:
+def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str) -> Figure:
     """A horizontal bar for each row, from top to bottom, its columns end to end and their sum, rounded, at the end.
 
     The column `name` names a bar; a missing value counts as 0.
@@ -274,7 +274,7 @@ def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digi
         axis.barh(names, values, left=ends, height=0.65, label=column, **shade)
         ends += values
     for k, end in enumerate(ends):
-        axis.text(end, k, f" {end:.{digits}f}", va="center")
+        axis.text(end, k, f" {end:.2f}", va="center")
     axis.set(xlabel=label, xlim=(0, 1.1 * ends.max()))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
