@@ -175,10 +175,8 @@ def data_flow(model: str, training: bool) -> Figure:
     In training, y plus uniform noise u is what the densities and the context see, and its bits are the
     rate; g_s and h_s see values rounded, with the gradient passed straight through. In testing, symbols are
     coded to a file and decoded from it, with tables that both sides have; those of a Gaussian are chosen by
-    networks in exact integers. Not drawn: how h_a sees y on a logarithmic scale.
-
-    Raises:
-        Unsupported: no model has that name.
+    networks in exact integers. Not drawn: how h_a sees y on a logarithmic scale. `Unsupported` if no model has that
+    name.
     """
     registry.entry(model)  # which refuses what is none
     first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]  # they differ in their order alone

@@ -212,8 +212,7 @@ class FloatPrior(ExactConditional):
 def in_floats(codec: Codec) -> Codec:
     """The codec with a prior in floating point, whose files only a decoder that adds as the encoder did can read.
 
-    Raises:
-        Unsupported: the model is no conditional one, and its decoder computes no prior.
+    `Unsupported` if the model is no conditional one, and its decoder computes no prior.
     """
     if "z" not in codec.tables or type(codec.network).predict is Conditional.predict:
         raise Unsupported(f"The {codec.model} model does not predict whole positions of the latent, as this needs.")

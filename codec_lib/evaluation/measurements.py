@@ -109,9 +109,7 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """Measure now and write `FOLDER/DATASET/NAME.csv`, with its record beside it.
 
     The name is MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`; the folder is made if need be.
-
-    Raises:
-        CodecError: no such codec, weights or pictures.
+    `CodecError` where there are no such codec, weights or pictures.
     """
     if name == TIMES:
         times(dataset, folder, anew=True)
@@ -125,11 +123,7 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
 
 
 def weights_of(name: str) -> tuple[Path, int | None]:
-    """The weight file that a measurement is of, and the quality to take of one for every rate.
-
-    Raises:
-        Unsupported: there is none of that name.
-    """
+    """The weight file of a measurement, or `Unsupported`, and the quality to take of one for every rate."""
     of_weights = name.partition(".")[0]
     if of_one := re.fullmatch(r"(.+)-q(0|[1-9][0-9]*)", of_weights, re.ASCII):
         own, whole = (weight_files.WEIGHTS / f"{stem}.safetensors" for stem in (of_weights, of_one[1]))

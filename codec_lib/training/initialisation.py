@@ -72,10 +72,6 @@ def _begin(prior: Prior, source: Prior, gain: float, y: Tensor) -> None:
 
 
 def take_transforms(model: Prior | Gained, source: Prior | Gained) -> None:
-    """Give a model the g_a and g_s of another, and their gains; its prior stays, and learns what has changed.
-
-    Raises:
-        RuntimeError: their sizes differ.
-    """
+    """Give a model the g_a, g_s and gains of another, `RuntimeError` if sizes differ; its prior learns what changed."""
     shared = {n: t for n, t in source.state_dict().items() if of_transforms(n.removeprefix("model."))}
     model.load_state_dict(model.state_dict() | shared)

@@ -66,9 +66,7 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     """Copy a weight file and its card to a folder; transforms that lie there already are not written twice.
 
     Files there that have had their transforms from the one it replaces get them back, unless they are the same.
-
-    Raises:
-        BadData: the weights or the card cannot be read, or do not belong together.
+    `BadData` if the weights or the card cannot be read, or do not belong together.
     """
     frozen, card = weight_files.read(path), read_card_of(path)
     check_card(path, card, frozen.digest)

@@ -63,10 +63,9 @@ class Stage:
 
 
 def stage_of(run: dict) -> Stage:
-    """A stage from a card, or from an entry of its `before`; what a card of old does not tell had one value only.
+    """A stage from a card, or from an entry of its `before`; `BadData` if it does not tell what decides a run.
 
-    Raises:
-        BadData: it does not tell what decides a run.
+    What a card of old does not tell had one value only.
     """
     try:
         name, began = run["name"], {option: run.get(entry) for option, entry in ORIGINS.items()}
@@ -101,11 +100,7 @@ def stages_of(cards: Iterable[dict]) -> dict[str, Stage]:
 
 
 def in_order(stages: dict[str, Stage], wanted: Iterable[str]) -> list[Stage]:
-    """The wanted runs and all that they begin from, each after those that it begins from.
-
-    Raises:
-        BadData: nothing tells how the weights that one began from were made.
-    """
+    """The wanted runs, each after those that it begins from; `BadData` if no card tells how one of these was made."""
     order: dict[str, Stage] = {}
 
     def visit(key: str, above: tuple[str, ...]) -> None:
@@ -129,8 +124,7 @@ def in_order(stages: dict[str, Stage], wanted: Iterable[str]) -> list[Stage]:
 def plan(weights: Path, names: list[str] | None = None) -> tuple[list[Stage], dict[str, Stage]]:
     """The runs behind the cards of a folder, or of those named, in order, and all that the cards tell of.
 
-    Raises:
-        BadData, Unsupported: a card cannot be read or repeated, or there is none of that name.
+    `BadData` if a card cannot be read or repeated, `Unsupported` if there is none of that name.
     """
     cards = {path.stem: read_card_of(path) for path in sorted(weights.glob("*.json"))}
     if unknown := set(names or []) - set(cards):
