@@ -56,8 +56,7 @@ def by_scale(
 ) -> tuple[list[dict], list[Row]]:
     """Normalised latents, put together by their predicted scale, in histograms with bins between `edges`.
 
-    Args:
-        ranges: name -> lowest scale, and the one it stays below.
+    `ranges` are name -> lowest scale, and the one it stays below.
 
     Returns:
         The panels of `plotting.histograms`, with N(0, 1) as the table, and a row for each range that any scale is in.

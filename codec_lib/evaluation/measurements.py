@@ -38,14 +38,10 @@ def pictures(
     codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True,
     anew: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """The rows of `evaluation.evaluate` for a codec on a data set.
+    """The rows of `evaluation.evaluate` for a codec on a data set, of the folder where measurements are kept.
 
-    Args:
-        folder: where measurements are kept; empty to measure now.
-        anew: measure now, and keep it in the folder.
-
-    Raises:
-        BadData: the folder lacks it, or it was made from something else than is at hand.
+    Without a folder they are measured now, `anew` also with one, to be kept there. `BadData` if the folder lacks them,
+    or they were made from something else than is at hand.
     """
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(

@@ -39,15 +39,12 @@ VECTOR = (
 
 
 def execute(stem: str, dataset: str, measured: str = "", second: str = "") -> Path:
-    """Execute a notebook on a data set; replace its figures and tables.
+    """Execute a notebook on a data set, as `build/report/STEM.ipynb`; replace its figures and tables.
 
     Args:
         stem: name of a file in `notebooks/`, without its suffix.
         measured: folder of measurements to read (`measurements`); empty to measure now.
         second: another data set that a notebook with a parameter of this name shows beside; empty for none.
-
-    Returns:
-        The executed notebook, `build/report/STEM.ipynb`.
 
     Raises:
         PapermillExecutionError: a cell failed; `build/report/figures/STEM.ipynb` has the traceback.

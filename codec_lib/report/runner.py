@@ -29,15 +29,10 @@ _SAID = re.compile(r"^codec_lib: (.*)")
 
 
 def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> list[str]:
-    """Let Snakemake bring targets up to date on so many cores; all it says goes to `build/report.log`.
+    """Let Snakemake bring targets up to date on so many cores: files or rules of the Snakefile, or the whole report.
 
-    Targets are files or rules of the Snakefile; without any it is the whole report.
-
-    Returns:
-        What failing jobs said, one sentence each; empty if all went well.
-
-    Raises:
-        BadData: another process is making the report.
+    All it says goes to `build/report.log`; what failing jobs said comes back, a sentence each, none if all went well.
+    `BadData` if another process is making the report.
     """
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
     command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]

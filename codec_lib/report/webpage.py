@@ -116,10 +116,8 @@ def to_html(markdown: str) -> str:
 def figures(notebook: NotebookNode, replace: bool = False) -> dict[str, str]:
     """The figures of an executed notebook, numbered from 1, each under the heading that it stands under.
 
-    SVG is preferred to PNG. With `replace`, the HTML is also put in the place of the pictures.
-
-    Returns:
-        Name -> HTML; a figure that `plotting.save` did not name has its number.
+    They are name -> HTML; one that `plotting.save` did not name has its number. SVG is preferred to PNG. With
+    `replace`, the HTML is also put in the place of the pictures.
     """
     found: dict[str, str] = {}
     heading = ""

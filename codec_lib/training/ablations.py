@@ -54,12 +54,7 @@ def measure(
 ) -> list[Row]:
     """Train what the table at `path` lacks, a CSV file with `COLUMNS`, and write it anew after each variant.
 
-    Args:
-        base: what the variants change.
-        names: of the variants that are wanted; the base is always among them.
-
-    Returns:
-        The rows of the table, in the order of `VARIANTS`.
+    Its rows are in the order of `VARIANTS`; `names` are those wanted, and the `base` that they change always is.
 
     Raises:
         Unsupported: there is no such variant.

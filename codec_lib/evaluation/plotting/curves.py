@@ -147,8 +147,7 @@ def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figu
 def learning_curve(rows: Rows, x: str, y: str) -> tuple[Figure, float]:
     """A loss, column y, against the time trained, column x, above 0, with the straight line over its logarithm.
 
-    Returns:
-        The figure, and how the line's loss changes when the time doubles, relative to the last point; NaN of one.
+    With the figure comes how the line's loss changes when the time doubles, relative to the last point; NaN of one.
     """
     times, losses = (np.array([row[name] for row in rows], float) for name in (x, y))
     slope, level = np.polyfit(np.log2(times), losses, 1) if len(rows) > 1 else (np.nan, np.nan)
