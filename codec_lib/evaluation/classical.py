@@ -95,10 +95,9 @@ def _codec(name: str) -> Classical:
 
 
 def encode(name: str, pixels: np.ndarray, quality: float) -> bytes:
-    """The file of a picture, uint8 (H, W, 3), by a codec of `CODECS`; the ranges of `quality` stand there.
+    """The file of a picture, uint8 (H, W, 3), by a codec of `CODECS`, where the ranges of `quality` stand.
 
-    Raises:
-        Unsupported: there is no such codec, or the package of JPEG XL is missing.
+    `Unsupported` if there is no such codec, or the package of JPEG XL is missing.
     """
     return _codec(name).encode(pixels, quality)
 
@@ -106,8 +105,7 @@ def encode(name: str, pixels: np.ndarray, quality: float) -> bytes:
 def decode(data: bytes, name: str | None = None) -> np.ndarray:
     """The picture of a file of `encode`, uint8 (H, W, 3); Pillow knows whose it is, if the codec is not named.
 
-    Raises:
-        Unsupported: it is a JPEG XL file and the package for it is missing.
+    `Unsupported` if it is a JPEG XL file and the package for it is missing.
     """
     if name is not None and (own := _codec(name).decode):
         return own(data)

@@ -100,10 +100,7 @@ def effort(cards: Mapping[str, Mapping]) -> list[Row]:
 def at_papers_sizes(means: Sequence[Row], of_compact: Sequence[Row], cards: Mapping[str, Mapping]) -> list[Row]:
     """Loss and core-hours of training of the papers' networks, and the losses of the compact ones and of the report.
 
-    Args:
-        means: a row for each model and quality, with `lmbda`, `bpp` and `psnr` [dB].
-        of_compact: of `losses`.
-        cards: model -> its card.
+    `means` has a row for each model and quality, with `lmbda`, `bpp` and `psnr` [dB]; `of_compact` is of `losses`.
     """
     beside = {row["lmbda"]: row for row in of_compact}
     minutes = {name: sum(r["minutes"] * r.get("processes", 1) for r in runs_of(card)) for name, card in cards.items()}

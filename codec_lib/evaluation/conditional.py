@@ -54,12 +54,9 @@ def most_decorrelated(seen: Inspection) -> int:
 def by_scale(
     inspected: Sequence[Inspection], ranges: Mapping[str, tuple[float, float]], edges: np.ndarray
 ) -> tuple[list[dict], list[Row]]:
-    """Normalised latents, put together by their predicted scale.
+    """Normalised latents, put together by their predicted scale, in histograms with bins between `edges`.
 
-    Args:
-        inspected: of pictures.
-        ranges: name -> lowest scale, and the one it stays below.
-        edges: of the bins of the histograms.
+    `ranges` are name -> lowest scale, and the one it stays below.
 
     Returns:
         The panels of `plotting.histograms`, with N(0, 1) as the table, and a row for each range that any scale is in.

@@ -49,11 +49,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def chooser(photographs: dict[str, np.ndarray]) -> tuple[widgets.Dropdown, widgets.VBox]:
-    """A choice among photographs, and a place that adds the reader's own to them, by upload or by the path of a file.
-
-    Args:
-        photographs: name -> crop; grows.
-    """
+    """A choice among photographs, and a place that adds the reader's own to them, by upload or by a file's path."""
     choice = widgets.Dropdown(options=list(photographs), description="photograph")
     upload = widgets.FileUpload(accept="image/*", description="your own")
     path = widgets.Text(placeholder="or the path of a file, then Enter", continuous_update=False)

@@ -1,6 +1,6 @@
 """Data-flow diagrams of the models with a prior, as they are trained and as they code.
 
-The graphs are data: tables of nodes and of edges, put together from parts as the models are. All share
+The graphs are data: names of nodes where they lie, and paths, put together from parts as the models are. All share
 the transforms of Balle et al. 2017; Balle et al. 2018 add the side information z; Minnen et al. 2018 and
 He et al. 2021 add the context; He et al. 2022 let it see earlier slices, too. `drawing` draws any of them.
 """
@@ -15,167 +15,147 @@ from codec_lib.evaluation.drawing import KINDS, Edge, Figure, Graph, Node, draw
 from codec_lib.networks import models
 from codec_lib.rates import LMBDAS
 
-
-def _chain(*names: str) -> tuple[Edge, ...]:
-    return tuple(Edge(*pair) for pair in pairwise(names))
-
-
-_TRAINING = Graph(
-    {
-        "x": Node("$x$", "tensor", 0, 0),
-        "g_a": Node("$g_a$", "network", 1, 0),
-        "y": Node("$y$", "tensor", 2, 0),
-        "round": Node("round", "quantiser", 6, 0),
-        "y_hat": Node(r"$\hat{y}$", "tensor", 7, 0),
-        "g_s": Node("$g_s$", "network", 8, 0),
-        "x_hat": Node(r"$\hat{x}$", "tensor", 9, 0),
-        "D": Node("$D$", "cost", 10, 0),
-        "noise": Node("$+u$", "noise", 3, 1),
-        "y_noisy": Node(r"$\tilde{y}$", "tensor", 4, 1),
-        "density": Node(r"$p(\tilde{y})$", "density", 7, 1),
-        "R_y": Node("$R_y$", "cost", 8, 1),
-        "loss": Node("$R_y+$\n$\\lambda\\,255^2 D$", "cost", 10, 1),
+_LABELS = {
+    "tensor": {
+        "x": "$x$", "x_hat": r"$\hat{x}$", "y": "$y$", "y_noisy": r"$\tilde{y}$", "y_hat": r"$\hat{y}$",
+        "symbols": r"$\hat{y}$", "z": "$z$", "z_noisy": r"$\tilde{z}$", "z_hat": r"$\hat{z}$",
+        "mu": r"$\mu$", "sigma": r"$\sigma$", "mu_sigma": r"$\mu,\,\sigma$",
     },
-    (
-        *_chain("x", "g_a", "y", "round", "y_hat", "g_s", "x_hat", "D", "loss"),
-        Edge("x", "D", "over"),
-        Edge("y", "noise", "vh"),
-        *_chain("noise", "y_noisy", "density", "R_y", "loss"),
-    ),
-)
-
-_TRAINING_SIDE = Graph(
-    {
-        "h_a": Node("$h_a$", "network", 2, 2),
-        "z": Node("$z$", "tensor", 2, 3),
-        "round_z": Node("round", "quantiser", 3, 3),
-        "z_hat": Node(r"$\hat{z}$", "tensor", 4, 3),
-        "h_s": Node("$h_s$", "network", 5, 3),
-        "noise_z": Node("$+u$", "noise", 3, 4),
-        "z_noisy": Node(r"$\tilde{z}$", "tensor", 4, 4),
-        "density_z": Node(r"$p(\tilde{z})$", "density", 5, 4),
-        "R_z": Node("$R_z$", "cost", 8, 4),
-        "loss": Node("$R_y+R_z+$\n$\\lambda\\,255^2 D$", "cost", 10, 1),
+    "network": {"g_a": "$g_a$", "g_s": "$g_s$", "h_a": "$h_a$"},
+    "exact": {"h_s": "$h_s$", "context": "context\n5×5", "parameters": "entropy\nparameters"},
+    "quantiser": {"round": "round", "round_z": "round", "add": r"$s+\mu$"},
+    "noise": {"noise": "$+u$", "noise_z": "$+u$"},
+    "density": {
+        "density": r"$p(\tilde{y})$", "density_z": r"$p(\tilde{z})$",
+        "tables": "tables\n$p(\\hat{y})$", "tables_z": "tables\n$p(\\hat{z})$",
     },
-    (
-        *_chain("y", "h_a", "z", "round_z", "z_hat", "h_s"),
-        Edge("z", "noise_z", "vh"),
-        *_chain("noise_z", "z_noisy", "density_z", "R_z"),
-        Edge("R_z", "loss", "hv"),
-    ),
-)
+    "coder": {"AE": "AE", "AE_z": "AE", "AD": "AD", "AD_z": "AD"},
+    "cost": {"D": "$D$", "R_y": "$R_y$", "R_z": "$R_z$", "loss": "$R_y+$\n$\\lambda\\,255^2 D$"},
+    "file": {"file": ".cbk"},
+}  # fmt: skip
+"""Kind of a node -> its name -> its label, where a part has no other; at the decoder the name ends in _dec."""
 
-_TRAINING_SCALE = Graph(
-    {"density": Node(r"$\mathcal{N}(0,\sigma^2)$", "density", 7, 1), "sigma": Node(r"$\sigma$", "tensor", 5, 2)},
-    (Edge("h_s", "sigma"), Edge("sigma", "density", "hv")),
-)
 
-_TRAINING_CONTEXT = Graph(
-    {
-        "round": Node("$\\lfloor y-\\mu\\rceil+\\mu$", "quantiser", 6, 0),
-        "density": Node(r"$\mathcal{N}(\mu,\sigma^2)$", "density", 7, 1),
-        "context": Node("context\n5×5", "network", 4, 2),
-        "parameters": Node("entropy\nparameters", "network", 5, 2),
-        "mu_sigma": Node(r"$\mu,\,\sigma$", "tensor", 6, 2),
-    },
-    (
-        *_chain("y_noisy", "context", "parameters", "mu_sigma", "round"),
-        Edge("h_s", "parameters"),
-        Edge("mu_sigma", "density", "hv"),
-    ),
-)
+def _part(row: int, layout: str, paths: str, frames: tuple[str, ...] = (), **labels: str) -> Graph:
+    """A graph from text.
 
+    Args:
+        row: of the first line of the layout.
+        layout: the names of the nodes as they lie, a dot where there is none; one reaches over all places of its name.
+        paths: on each line the nodes that arrows lead along, after their route and a colon where it is not straight.
+        frames: the names of nodes that are framed together.
+        labels: name -> what stands in the place of its label of `_LABELS`.
+    """
+    looks = {name: (labels.get(name, of[name]), kind) for kind, of in _LABELS.items() for name in of}
+    nodes: dict[str, Node] = {}
+    for y, line in enumerate(layout.splitlines(), row):
+        for x, name in enumerate(line.split()):
+            if name in nodes:
+                first = nodes[name]
+                ends = {"to_column": x} if y == first.row else {"to_row": y}
+                nodes[name] = first._replace(**ends)
+            elif name != ".":
+                nodes[name] = Node(*looks[name.removesuffix("_dec").removesuffix("_enc")], x, y)
+    edges: list[Edge] = []
+    for line in paths.splitlines():
+        route, _, names = line.rpartition(":")
+        edges += [Edge(*pair, route.strip() or "straight") for pair in pairwise(names.split())]
+    return Graph(nodes, tuple(edges), tuple(tuple(names.split()) for names in frames))
+
+
+_GAUSSIAN = "tables\n$\\mathcal{N}(0,\\sigma^2)$"
 _SLICES = "contexts\n5×5, 3×3"
 """Around a position in its own slice, and in earlier ones."""
 
-_TRAINING_SLICES = Graph({"context": Node(_SLICES, "network", 4, 2)}, ())
-
-_CODING = Graph(
-    {
-        "x": Node("$x$", "tensor", 0, 0),
-        "g_a": Node("$g_a$", "network", 1, 0),
-        "y": Node("$y$", "tensor", 2, 0),
-        "round": Node("round", "quantiser", 4, 0),
-        "symbols": Node(r"$\hat{y}$", "tensor", 5, 0),
-        "AE": Node("AE", "coder", 6, 0),
-        "tables": Node("tables\n$p(\\hat{y})$", "density", 6, 1),
-        "file": Node(".cbk", "file", 7, 0, to_row=1),
-        "AD": Node("AD", "coder", 8, 0),
-        "tables_dec": Node("tables\n$p(\\hat{y})$", "density", 8, 1),
-        "y_hat": Node(r"$\hat{y}$", "tensor", 11, 0),
-        "g_s": Node("$g_s$", "network", 12, 0),
-        "x_hat": Node(r"$\hat{x}$", "tensor", 13, 0),
-    },
-    (
-        *_chain("x", "g_a", "y", "round", "symbols", "AE", "file", "AD"),
-        *_chain("tables", "AE"),
-        *_chain("tables_dec", "AD"),
-        *_chain("y_hat", "g_s", "x_hat"),
-    ),
+_TRAINING = _part(
+    0,
+    """x g_a y .     .       . round y_hat   g_s x_hat D
+       .  .  . noise y_noisy . .     density R_y .     loss""",
+    """x g_a y round y_hat g_s x_hat D loss
+       over: x D
+       vh: y noise
+       noise y_noisy density R_y loss""",
 )
+_TRAINING_SIDE = _part(
+    1,
+    """. . .   .       .       .         . . .   . loss
+       . . h_a
+       . . z   round_z z_hat   h_s
+       . . .   noise_z z_noisy density_z . . R_z""",
+    """y h_a z round_z z_hat h_s
+       vh: z noise_z
+       noise_z z_noisy density_z R_z
+       hv: R_z loss""",
+    loss="$R_y+R_z+$\n$\\lambda\\,255^2 D$",
+)
+_TRAINING_SCALE = _part(
+    1,
+    """. . . . . .     . density
+       . . . . . sigma""",
+    """h_s sigma
+       hv: sigma density""",
+    density=r"$\mathcal{N}(0,\sigma^2)$",
+)
+_TRAINING_CONTEXT = _part(
+    0,
+    """. . . . .       .          round
+       . . . . .       .          .        density
+       . . . . context parameters mu_sigma""",
+    """y_noisy context parameters mu_sigma round
+       h_s parameters
+       hv: mu_sigma density""",
+    density=r"$\mathcal{N}(\mu,\sigma^2)$",
+    round=r"$\lfloor y-\mu\rceil+\mu$",
+)
+_TRAINING_SLICES = _part(2, ". . . . context", "", context=_SLICES)
 
-_CODING_PLAIN = Graph({}, (Edge("AD", "y_hat"),))
+_CODING = _part(
+    0,
+    """x g_a y . round symbols AE     file AD         . . y_hat g_s x_hat
+       . .   . . .     .       tables file tables_dec""",
+    """x g_a y round symbols AE file AD
+       tables AE
+       tables_dec AD
+       y_hat g_s x_hat""",
+)
+_CODING_PLAIN = _part(0, "", "AD y_hat")
 """Without means the symbols are y_hat."""
-
-_CODING_SIDE = Graph(
-    {
-        "tables": Node("tables\n$\\mathcal{N}(0,\\sigma^2)$", "density", 6, 1),
-        "tables_dec": Node("tables\n$\\mathcal{N}(0,\\sigma^2)$", "density", 8, 1),
-        "file": Node(".cbk", "file", 7, 0, to_row=4),
-        "h_a": Node("$h_a$", "network", 2, 3),
-        "z": Node("$z$", "tensor", 2, 4),
-        "round_z": Node("round", "quantiser", 3, 4),
-        "z_hat": Node(r"$\hat{z}$", "tensor", 4, 4),
-        "h_s": Node("$h_s$", "exact", 4, 3),
-        "AE_z": Node("AE", "coder", 6, 4),
-        "tables_z": Node("tables\n$p(\\hat{z})$", "density", 6, 3),
-        "AD_z": Node("AD", "coder", 8, 4),
-        "tables_z_dec": Node("tables\n$p(\\hat{z})$", "density", 8, 3),
-        "z_hat_dec": Node(r"$\hat{z}$", "tensor", 10, 4),
-        "h_s_dec": Node("$h_s$", "exact", 10, 3),
-    },
-    (
-        *_chain("y", "h_a", "z", "round_z", "z_hat", "AE_z", "file", "AD_z", "z_hat_dec", "h_s_dec"),
-        *_chain("z_hat", "h_s"),
-        *_chain("tables_z", "AE_z"),
-        *_chain("tables_z_dec", "AD_z"),
-    ),
+_CODING_SIDE = _part(
+    0,
+    """. . .   .       .     . .        file
+       . . .   .       .     . tables   file tables_dec
+       . . .   .       .     . .        file
+       . . h_a .       h_s   . tables_z file tables_z_dec . h_s_dec
+       . . z   round_z z_hat . AE_z     file AD_z         . z_hat_dec""",
+    """y h_a z round_z z_hat AE_z file AD_z z_hat_dec h_s_dec
+       z_hat h_s
+       tables_z AE_z
+       tables_z_dec AD_z""",
+    tables=_GAUSSIAN,
 )
-
-_CODING_SCALE = Graph(
-    {"sigma": Node(r"$\sigma$", "tensor", 4, 1), "sigma_dec": Node(r"$\sigma$", "tensor", 10, 1)},
-    (*_chain("h_s", "sigma", "tables"), *_chain("h_s_dec", "sigma_dec", "tables_dec")),
+_CODING_SCALE = _part(
+    1,
+    ". . . . sigma . . . . . sigma_dec",
+    """h_s sigma tables
+       h_s_dec sigma_dec tables_dec""",
 )
-
-_CODING_CONTEXT = Graph(
-    {
-        "round": Node("$s=\\lfloor y-\\mu\\rceil$\n$\\hat{y}=s+\\mu$", "quantiser", 3, 0, to_column=4),
-        "symbols": Node("$s$", "tensor", 5, 0),
-        "y_hat_enc": Node(r"$\hat{y}$", "tensor", 3, 1),
-        "mu": Node(r"$\mu$", "tensor", 4, 1),
-        "context": Node("context\n5×5", "exact", 3, 2),
-        "parameters": Node("entropy\nparameters", "exact", 4, 2),
-        "sigma": Node(r"$\sigma$", "tensor", 6, 2),
-        "symbols_dec": Node("$s$", "tensor", 9, 0),
-        "add": Node(r"$s+\mu$", "quantiser", 10, 0),
-        "mu_dec": Node(r"$\mu$", "tensor", 10, 1),
-        "context_dec": Node("context\n5×5", "exact", 11, 2),
-        "parameters_dec": Node("entropy\nparameters", "exact", 10, 2),
-        "sigma_dec": Node(r"$\sigma$", "tensor", 8, 2),
-    },
-    (
-        *_chain("round", "y_hat_enc", "context", "parameters", "mu", "round"),
-        *_chain("h_s", "parameters", "sigma", "tables"),
-        *_chain("AD", "symbols_dec", "add", "y_hat", "context_dec", "parameters_dec", "mu_dec", "add"),
-        *_chain("h_s_dec", "parameters_dec", "sigma_dec", "tables_dec"),
+_CODING_CONTEXT = _part(
+    0,
+    """. . . round     round      symbols .     . .         symbols_dec add
+       . . . y_hat_enc mu         .       .     . .         .           mu_dec
+       . . . context   parameters .       sigma . sigma_dec .           parameters_dec context_dec""",
+    """round y_hat_enc context parameters mu round
+       h_s parameters sigma tables
+       AD symbols_dec add y_hat context_dec parameters_dec mu_dec add
+       h_s_dec parameters_dec sigma_dec tables_dec""",
+    frames=(
+        "round symbols AE tables y_hat_enc mu context parameters sigma",
+        "AD tables_dec symbols_dec add y_hat mu_dec context_dec parameters_dec sigma_dec",
     ),
-    (
-        ("round", "symbols", "AE", "tables", "y_hat_enc", "mu", "context", "parameters", "sigma"),
-        ("AD", "tables_dec", "symbols_dec", "add", "y_hat", "mu_dec", "context_dec", "parameters_dec", "sigma_dec"),
-    ),
+    round="$s=\\lfloor y-\\mu\\rceil$\n$\\hat{y}=s+\\mu$",
+    symbols="$s$",
 )
-
-_CODING_SLICES = Graph({"context": Node(_SLICES, "exact", 3, 2), "context_dec": Node(_SLICES, "exact", 11, 2)}, ())
+_CODING_SLICES = _part(2, ". . . context . . . . . . . context_dec", "", context=_SLICES)
 
 _PARTS = {
     (True, "factorized"): (_TRAINING,),
@@ -195,19 +175,15 @@ def data_flow(model: str, training: bool) -> Figure:
     In training, y plus uniform noise u is what the densities and the context see, and its bits are the
     rate; g_s and h_s see values rounded, with the gradient passed straight through. In testing, symbols are
     coded to a file and decoded from it, with tables that both sides have; those of a Gaussian are chosen by
-    networks in exact integers. Not drawn: how h_a sees y on a logarithmic scale.
-
-    Args:
-        model: its public name.
-        training: the training picture, or that of testing.
-
-    Raises:
-        Unsupported: no model has that name.
+    networks in exact integers. Not drawn: how h_a sees y on a logarithmic scale. `Unsupported` if no model has that
+    name.
     """
     registry.entry(model)  # which refuses what is none
     first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]  # they differ in their order alone
     graph = sum(more, first)
-    if training:
+    if training:  # where networks work in floating point
+        nodes = {n: v._replace(kind="network") if v.kind == "exact" else v for n, v in graph.nodes.items()}
+        graph = Graph(nodes, graph.edges)
         return draw(graph, f"{model}, training", KINDS | {"quantiser": "rounding, straight-through"})
     return draw(graph, f"{model}, testing", halves=("file", "encoder", "decoder"), loop=_loop(model))
 

@@ -93,8 +93,6 @@ def draw(
     A node's outline has its name as gid, an arrow's has SOURCE -> TARGET.
 
     Args:
-        graph: what is drawn; its text may have mathematics.
-        title: at the left above it.
         kinds: kind -> name in the legend, in this order.
         halves: a node that divides the picture, and the words above what lies left and right of it.
         loop: the words in each frame.
@@ -160,8 +158,7 @@ def _place(graph: Graph, sizes: dict[str, tuple[float, float]], top: float) -> t
     for name, node in nodes.items():
         if node.to_column is None:
             widths[node.column] = max(widths.get(node.column, 0), sizes[name][0])
-    gap = (_WIDTH - 2 * _MARGIN - sum(widths.values())) / max(1, len(widths) - 1)
-    gap = max(gap, _SMALLEST_GAP)
+    gap = max(_SMALLEST_GAP, (_WIDTH - 2 * _MARGIN - sum(widths.values())) / max(1, len(widths) - 1))
     columns, x = {}, _MARGIN
     for column in sorted(widths):
         columns[column] = x + widths[column] / 2
@@ -216,14 +213,13 @@ def _shape(kind: str, box: _Box) -> list[Patch]:
 
 
 def _draw_node(axis: Axes, node: Node, box: _Box, name: str) -> None:
-    first, *more = _shape(node.kind, box)
-    first.set_gid(name)
-    for patch in (first, *more):
+    patches = _shape(node.kind, box)
+    patches[0].set_gid(name)
+    for patch in patches:
         axis.add_patch(patch).set_zorder(3)
-    colour = "white" if node.kind == "coder" else "black"
-    x = box.x - 0.03 if node.kind == "coder" else box.x
-    text = axis.text(x, box.y, node.label, ha="center", va="center", fontsize=_font(node), color=colour, zorder=4)
-    text.set_linespacing(1.1)
+    x, colour = (box.x - 0.03, "white") if node.kind == "coder" else (box.x, "black")
+    style = {"ha": "center", "va": "center", "fontsize": _font(node), "linespacing": 1.1, "color": colour}
+    axis.text(x, box.y, node.label, zorder=4, **style)
 
 
 def _draw_edge(axis: Axes, edge: Edge, boxes: dict[str, _Box]) -> None:

@@ -86,12 +86,11 @@ def compare(codecs: Mapping[str, AnyCodec], paths: Iterable[Path]) -> list[dict]
             pixels, _ = images.read_image(path)
             data = codec.encode(pixels)
             streams = zip(codec.tables, unpack(data).streams, strict=True)
-            of_all.append({f"{stream} [bpp]": metrics.bpp(len(s), pixels) for stream, s in streams} | {
-                "bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, codec.decode(data)),
-            })  # fmt: skip
+            row = {f"{stream} [bpp]": metrics.bpp(len(s), pixels) for stream, s in streams}
+            row |= {"bpp": metrics.bpp(len(data), pixels), "psnr": metrics.psnr(pixels, codec.decode(data))}
+            of_all.append(row | {"loss": loss(row | codec.rate_point)})
         means = {column: float(np.mean([row[column] for row in of_all])) for column in of_all[0]}
-        loss_of_each = [loss(row | codec.rate_point) for row in of_all]
-        rows.append({"model": name} | means | {"loss": float(np.mean(loss_of_each))})
+        rows.append({"model": name} | means)
     return rows
 
 

@@ -174,11 +174,7 @@ def after(scene: Scene, groups: int) -> Shown:
 
 
 class OtherSums(TorchFunctionMode):
-    """While this is active, layers add their input channels in another order: on paper, nothing changes.
-
-    Args:
-        seed: of the order; 0 leaves it as it is.
-    """
+    """While this is active, layers add their input channels in another order, 0 theirs: on paper, nothing changes."""
 
     _CHANNELS: ClassVar = {torch.nn.functional.linear: (-1, -1), torch.conv2d: (1, 1), torch.conv_transpose2d: (1, 0)}
     """Function -> dimension of the input channels in its input and in its weight."""
@@ -216,8 +212,7 @@ class FloatPrior(ExactConditional):
 def in_floats(codec: Codec) -> Codec:
     """The codec with a prior in floating point, whose files only a decoder that adds as the encoder did can read.
 
-    Raises:
-        Unsupported: the model is no conditional one, and its decoder computes no prior.
+    `Unsupported` if the model is no conditional one, and its decoder computes no prior.
     """
     if "z" not in codec.tables or type(codec.network).predict is Conditional.predict:
         raise Unsupported(f"The {codec.model} model does not predict whole positions of the latent, as this needs.")

@@ -78,11 +78,7 @@ def walk_again(codec: Codec, symbols: Symbols) -> Latent:
 
 
 def inspect(codec: Codec, pixels: np.ndarray) -> Inspection:
-    """Walk over a picture, uint8 (H, W, 3), as the encoder does, and keep what is predicted.
-
-    Raises:
-        Unsupported: the model is no conditional one.
-    """
+    """What the encoder predicts of a picture, uint8 (H, W, 3); `Unsupported` if the model is no conditional one."""
     if "z" not in codec.tables:
         raise Unsupported(f"The {codec.model} model predicts no means and scales.")
     y, z = codec.latents(pixels)

@@ -38,18 +38,10 @@ def pictures(
     codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True,
     anew: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """The rows of `evaluation.evaluate` for a codec on a data set.
+    """The rows of `evaluation.evaluate` for a codec on a data set, of the folder where measurements are kept.
 
-    Args:
-        codec: what to measure.
-        dataset: embedded, kodak or a folder of pictures.
-        coder: None for its default.
-        folder: where measurements are kept; empty to measure now.
-        progress: show a bar while measuring.
-        anew: measure now, and keep it in the folder.
-
-    Raises:
-        BadData: the folder lacks it, or it was made from something else than is at hand.
+    Without a folder they are measured now, `anew` also with one, to be kept there. `BadData` if the folder lacks them,
+    or they were made from something else than is at hand.
     """
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(
@@ -112,13 +104,8 @@ def _path(name: str, dataset: str, folder: str | Path) -> Path:
 def keep(name: str, dataset: str, folder: str | Path) -> Path:
     """Measure now and write `FOLDER/DATASET/NAME.csv`, with its record beside it.
 
-    Args:
-        name: MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`.
-        dataset: embedded, kodak or a folder of pictures.
-        folder: is made if need be.
-
-    Raises:
-        CodecError: no such codec, weights or pictures.
+    The name is MODEL-PRESET-qQ or that and .CODER, a classical codec, or `times`; the folder is made if need be.
+    `CodecError` where there are no such codec, weights or pictures.
     """
     if name == TIMES:
         times(dataset, folder, anew=True)
@@ -132,11 +119,7 @@ def keep(name: str, dataset: str, folder: str | Path) -> Path:
 
 
 def weights_of(name: str) -> tuple[Path, int | None]:
-    """The weight file that a measurement is of, and the quality to take of one for every rate.
-
-    Raises:
-        Unsupported: there is none of that name.
-    """
+    """The weight file of a measurement, or `Unsupported`, and the quality to take of one for every rate."""
     of_weights = name.partition(".")[0]
     if of_one := re.fullmatch(r"(.+)-q(0|[1-9][0-9]*)", of_weights, re.ASCII):
         own, whole = (weight_files.WEIGHTS / f"{stem}.safetensors" for stem in (of_weights, of_one[1]))

@@ -95,29 +95,19 @@ def of_data(dataset: str | Path) -> dict[str, str]:
 
 
 def inputs(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
-    """The entries of a record that a result depends on.
-
-    Args:
-        code: the source files that decide the result.
-        weights: name -> digest of the weights that are loaded.
-        dataset: a name or folder, if pictures are.
-    """
+    """The entries of a record that a result depends on; `weights` are name -> digest of those that are loaded."""
     data = of_data(dataset) if dataset is not None else None
     return {"code": checksum(code), "weights": weights, "data": data}
 
 
 def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
-    """What is about to be used (`inputs`), and where."""
+    """What is about to be used (`inputs`), and where; versions of what is installed, as not all results need all."""
+    installed = {name: d.version for name in VERSIONS for d in importlib.metadata.distributions(name=name)}
     return inputs(code, weights, dataset) | {
         "commit": commit(),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version()} | installed,
         "machine": {"system": platform.platform(), "processor": processor(), "threads": torch.get_num_threads()},
     }
-
-
-def _versions() -> dict[str, str]:
-    """Of those of `VERSIONS` that are installed: not all are needed for every result."""
-    return {name: d.version for name in VERSIONS for d in importlib.metadata.distributions(name=name)}
 
 
 def commit() -> str | None:
@@ -136,26 +126,22 @@ def processor() -> str:
     return name[1].strip() if name else platform.processor() or platform.machine()
 
 
-def path_of(result: Path) -> Path:
-    """Where the record of a result lies: NAME.csv -> NAME.json."""
-    return result.with_suffix(".json")
-
-
 def keep(result: Path, made_from: dict, files: Iterable[Path] = ()) -> None:
-    """Write the record of a result, with the checksum of each file that belongs to it (by default itself)."""
+    """Write NAME.json, the record of a result NAME.csv, with the checksum of each of its files (by default itself)."""
     made = {path.name: hashlib.sha256(read_bytes(path)).hexdigest() for path in files or [result]}
-    write_json(path_of(result), made_from | {"files": made})
+    write_json(result.with_suffix(".json"), made_from | {"files": made})
 
 
 def check(result: Path, made_from: dict) -> None:
     """Refuse (`BadData`) a result without a record, changed since, or made from other `inputs` than those given."""
     advice = "run 'make report', or leave the folder of measurements out to measure anew"
+    path = result.with_suffix(".json")
     try:
-        kept = json.loads(read_bytes(path_of(result)))
+        kept = json.loads(read_bytes(path))
         same = kept["files"][result.name] == hashlib.sha256(read_bytes(result)).hexdigest()
         differ = [name for name in ("code", "weights", "data") if kept[name] != made_from[name]]
     except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"The file {path_of(result)} is not the record of {result.name}; {advice}.") from error
+        raise BadData(f"The file {path} is not the record of {result.name}; {advice}.") from error
     if not same:
         raise BadData(f"The file {result} was changed after it was made; {advice}.")
     if differ:

@@ -40,19 +40,15 @@ def collect(folder: Path, dataset: str = "kodak") -> dict[Key, float]:
 
     Rates in bit/pixel, PSNR in dB, times in seconds, parameters in millions and multiply-accumulates
     in billions (of the four models both as thop counts them, in the preset `paper`; of the
-    autoencoders all parameters of the stored networks).
-
-    Args:
-        folder: where the report's tables lie; a table that is not there adds nothing.
-        dataset: the name in the tables' file names.
+    autoencoders all parameters of the stored networks). A table that is not in the folder adds nothing.
     """
     ours = {}
     for name, item, setting, quantities in _TABLES:
         path = Path(folder) / name.format(dataset)
         for row in tables.read_csv(path) if path.exists() else []:
-            key = item.format_map(row), setting.format_map(row)
-            found = {q: (row[column], factor) for q, (column, factor) in quantities.items()}
-            ours |= {(*key, q): float(v) * factor for q, (v, factor) in found.items() if v is not None}
+            for quantity, (column, factor) in quantities.items():
+                if row[column] is not None:
+                    ours[item.format_map(row), setting.format_map(row), quantity] = float(row[column]) * factor
     return ours
 
 
@@ -60,12 +56,8 @@ def compare(reported_rows: list[tables.Row], ours: Mapping[Key, float | None]) -
     """The reproduction table: the reports' rows with `ours`, `difference` (ours - theirs) and `difference [%]`.
 
     Beside a number of one of a report's own pictures (`picture=...`) stands our mean, beside one whose
-    setting a report does not tell ours if there is only one. Where nothing is comparable the three are
-    None and `note` has the reason.
-
-    Args:
-        reported_rows: of `REPORTED_NUMBERS`.
-        ours: of `collect`; None where a number could not be measured.
+    setting a report does not tell ours if there is only one. Where nothing is comparable, or `ours`, of `collect`,
+    is None, the three are None and `note` has the reason.
     """
     compared = []
     for row in reported_rows:

@@ -21,12 +21,7 @@ def energy(inspected: Sequence[Inspection]) -> np.ndarray:
 
 
 def by_pass(network: SpaceChannel, seen: Sequence[Inspection], other: Sequence[Inspection]) -> list[Row]:
-    """What the two passes of each slice cost, and what the same numbers cost another model.
-
-    Args:
-        network: the prior.
-        seen: of pictures, by a codec of this prior.
-        other: of the same pictures, by a codec with the same transforms.
+    """What the two passes of each slice cost, and what the same numbers cost another model of the same transforms.
 
     Returns:
         A row for each group in coding order: `slice` from 1, its `channels`, `pass`; `symbols [%]`, the share of all;

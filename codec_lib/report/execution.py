@@ -39,16 +39,12 @@ VECTOR = (
 
 
 def execute(stem: str, dataset: str, measured: str = "", second: str = "") -> Path:
-    """Execute a notebook on a data set; replace its figures and tables.
+    """Execute a notebook on a data set, as `build/report/STEM.ipynb`; replace its figures and tables.
 
     Args:
         stem: name of a file in `notebooks/`, without its suffix.
-        dataset: embedded, kodak or a folder of pictures.
         measured: folder of measurements to read (`measurements`); empty to measure now.
         second: another data set that a notebook with a parameter of this name shows beside; empty for none.
-
-    Returns:
-        The executed notebook, `build/report/STEM.ipynb`.
 
     Raises:
         PapermillExecutionError: a cell failed; `build/report/figures/STEM.ipynb` has the traceback.
@@ -106,18 +102,18 @@ def publish(scratch: Path, figures: Path, name: str, made_from: dict) -> None:
     """Move a notebook's new figures and tables to where they are kept, and drop those that it no longer makes.
 
     The record, `NAME.json`, lists them with their checksums. A file that the notebook makes on every data set
-    leaves the records of its other data sets.
+    leaves the records of its other data sets; one that such a record lists stays.
     """
     new = sorted(file.name for file in scratch.iterdir())
     record = figures / f"{name}.json"
     figures.mkdir(parents=True, exist_ok=True)
-    before = json.loads(read_bytes(record))["files"] if record.is_file() else {}
+    others = {path: json.loads(read_bytes(path)) for path in figures.glob(f"{name.split('.')[0]}.*json")}
+    before = others.pop(record, {"files": {}})["files"]
     for file in new:
         (scratch / file).replace(figures / file)
-    for gone in set(before) - set(new):
+    for gone in set(before).difference(new, *(other["files"] for other in others.values())):
         (figures / gone).unlink(missing_ok=True)
-    for other in set(figures.glob(f"{name.split('.')[0]}.*json")) - {record}:
-        kept = json.loads(read_bytes(other))
-        kept["files"] = {n: digest for n, digest in kept["files"].items() if n not in new}
-        write_json(other, kept)
+    for path, other in others.items():
+        other["files"] = {n: digest for n, digest in other["files"].items() if n not in new}
+        write_json(path, other)
     provenance.keep(record, made_from, [figures / file for file in new])

@@ -1,6 +1,7 @@
 """The words and tables of the report's front page, written from the tables that its notebooks measured."""
 
 import html
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def _read(folder: Path, name: str) -> list[Row]:
     return tables.read_csv(path) if path.is_file() else []
 
 
+def _matrix(folder: Path, dataset: str) -> defaultdict[str, Row]:
+    """BD-rates: codec -> those of the others against it, %; empty of one that was not measured."""
+    return defaultdict(dict, {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")})
+
+
 def _percent(value: float) -> str:
     """As "12 % fewer bits"."""
     return f"{abs(value):.0f} % {'fewer' if value < 0 else 'more'}"
@@ -40,27 +46,27 @@ def _list(items: list[str]) -> str:
 
 
 def findings(folder: Path, dataset: str) -> str:
-    """What was found, in one paragraph of Markdown; empty where the tables of notebook 05 are not there.
-
-    Args:
-        folder: of the report's tables.
-        dataset: the name in their files' names.
-    """
-    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
-    files = _read(folder, f"05_checks_{dataset}")
-    if "JPEG" not in matrix or not files:
-        return ""
+    """What was found, in one paragraph of Markdown; empty where the tables of notebook 05 are not in the folder."""
+    matrix, files = _matrix(folder, dataset), _read(folder, f"05_checks_{dataset}")
     models = _models(matrix["JPEG"])
+    if not models or not files:
+        return ""
     best = models[0]
-    told = {codec: matrix.get(codec, {}).get(best) for codec in AGAINST}
+    told = {codec: matrix[codec].get(best) for codec in AGAINST}
     against = [f"{_percent(value)} than {codec}" for codec, value in told.items() if value is not None]
     said = [
         f"Bits at equal PSNR are what counts here, each from a file on disk. The {best} model needs the fewest: "
         f"{_list(against)} as encoded here."
     ]
-    said += [f"The {model} needs {_percent(matrix['factorized'][model])} bits than the factorized prior."
-             for model in models if model == "hyperprior"]  # fmt: skip
-    said += _context(matrix)
+    hyperprior = matrix["factorized"].get("hyperprior")
+    if hyperprior is not None:
+        said.append(f"The hyperprior needs {_percent(hyperprior)} bits than the factorized prior.")
+    joint, checkerboard = (matrix["hyperprior"].get(name) for name in ("joint", "checkerboard"))
+    if None not in (joint, checkerboard):
+        said.append(
+            f"Context changes its bits by {joint:+.0f} % (joint, along a wavefront) or {checkerboard:+.0f} % "
+            "(checkerboard, in two steps)."
+        )
     number, exact, near = (sum(row[column] for row in files) for column in ("files", "exact", "near"))
     all_of = "All" if number == exact else f"{exact:,} of"
     said.append(
@@ -73,16 +79,6 @@ def findings(folder: Path, dataset: str) -> str:
 def _models(row: Mapping[str, object]) -> list[str]:
     """The models of a BD-rate table that have a value, the one of the fewest bits first."""
     return sorted((n for n in registry.PRIORS if row.get(n) is not None), key=lambda n: float(row[n]))
-
-
-def _context(matrix: Mapping[str, Row]) -> list[str]:
-    of = matrix.get("hyperprior", {})
-    if of.get("joint") is None or of.get("checkerboard") is None:
-        return []
-    return [
-        f"Context changes its bits by {of['joint']:+.0f} % (joint, along a wavefront) or {of['checkerboard']:+.0f} % "
-        "(checkerboard, in two steps)."
-    ]
 
 
 def _sets(rows: list[Row], dataset: str) -> list[str]:
@@ -102,20 +98,20 @@ def _sets(rows: list[Row], dataset: str) -> list[str]:
 
 def models(folder: Path, dataset: str) -> str:
     """The models in Markdown: rates and PSNR at their first and last rate point, BD-rates, and what each one knows."""
-    matrix = {str(row["against"]): row for row in _read(folder, f"05_bd_rate_{dataset}")}
+    matrix = _matrix(folder, dataset)
     measured, rows = _read(folder, f"05_models_{dataset}"), []
     for name in registry.PRIORS:
         own = [row for row in measured if row["model"] == name]
         if not own:
             continue
-        first, last = (min(own, key=lambda r: r["bpp"]), max(own, key=lambda r: r["bpp"]))
-        rows.append(
-            {"model": name}
-            | {"bpp": f"{first['bpp']:.2f} – {last['bpp']:.2f}"}
-            | {"PSNR [dB]": f"{first['psnr']:.1f} – {last['psnr']:.1f}"}
-            | {f"against {codec} [%]": matrix[codec].get(name) for codec in AGAINST if codec in matrix}
-            | {"decode [s]": first["time(dec)"]}
-        )  # fmt: skip
+        own.sort(key=lambda row: row["bpp"])
+        first, last = own[0], own[-1]
+        rows.append({
+            "model": name, "bpp": f"{first['bpp']:.2f} – {last['bpp']:.2f}",
+            "PSNR [dB]": f"{first['psnr']:.1f} – {last['psnr']:.1f}",
+            **{f"against {codec} [%]": matrix[codec].get(name) for codec in AGAINST if codec in matrix},
+            "decode [s]": first["time(dec)"],
+        })  # fmt: skip
     digits = {f"against {codec} [%]": 0 for codec in AGAINST} | {"decode [s]": 2}
     if not rows:
         return ""
@@ -128,11 +124,8 @@ def markdown(
 ) -> str:
     """The front page.
 
-    Args:
-        folder, dataset: of `findings`.
-        note: what was measured on, a sentence of HTML.
-        main_figure, more: HTML, possibly empty.
-        lessons: address -> title.
+    `note` tells what was measured on, a sentence of HTML; `main_figure` and `more` are HTML, possibly empty; `lessons`
+    are address -> title.
     """
     links = "\n".join(f'- <a href="{address}">{html.escape(title)}</a>' for address, title in lessons.items())
     found, table = findings(folder, dataset), models(folder, dataset)

@@ -29,24 +29,14 @@ _SAID = re.compile(r"^codec_lib: (.*)")
 
 
 def run(targets: list[str], dataset: str, jobs: int, progress: bool = True) -> list[str]:
-    """Let Snakemake bring targets up to date on so many cores; all it says goes to `build/report.log`.
+    """Let Snakemake bring targets up to date on so many cores: files or rules of the Snakefile, or the whole report.
 
-    Args:
-        targets: files or rules of the Snakefile; none for the whole report.
-        dataset: embedded, kodak or a folder of pictures.
-        jobs: cores to use.
-        progress: show a bar.
-
-    Returns:
-        What failing jobs said, one sentence each; empty if all went well.
-
-    Raises:
-        BadData: another process is making the report.
+    All it says goes to `build/report.log`; what failing jobs said comes back, a sentence each, none if all went well.
+    `BadData` if another process is making the report.
     """
     command = [sys.executable, "-m", "snakemake", "--cores", str(jobs), "--config", f"dataset={dataset}"]
     command += ["--rerun-incomplete", "--keep-going", "--nocolor", *targets]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     LOG.parent.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

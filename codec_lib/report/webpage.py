@@ -41,13 +41,7 @@ _PAGE = """<!doctype html>
 
 
 def page(title: str, body: str, footer: str, links: dict[str, str] | None = None) -> str:
-    """A whole page.
-
-    Args:
-        title: plain text.
-        body, footer: HTML.
-        links: address -> name of what is linked above the body.
-    """
+    """A whole page. The title is plain text, body and footer are HTML; `links`, above them, are address -> name."""
     to = "".join(f'<a href="{html.escape(to)}">{html.escape(name)}</a>' for to, name in (links or {}).items())
     css = _CSS + HtmlFormatter().get_style_defs(".highlight")
     return _PAGE.format(title=html.escape(title), css=css, links=to, body=body, footer=footer)
@@ -122,12 +116,8 @@ def to_html(markdown: str) -> str:
 def figures(notebook: NotebookNode, replace: bool = False) -> dict[str, str]:
     """The figures of an executed notebook, numbered from 1, each under the heading that it stands under.
 
-    Args:
-        notebook: executed; SVG is preferred to PNG.
-        replace: put the HTML in the place of the pictures, too.
-
-    Returns:
-        Name -> HTML; a figure that `plotting.save` did not name has its number.
+    They are name -> HTML; one that `plotting.save` did not name has its number. SVG is preferred to PNG. With
+    `replace`, the HTML is also put in the place of the pictures.
     """
     found: dict[str, str] = {}
     heading = ""

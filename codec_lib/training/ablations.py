@@ -52,18 +52,9 @@ COLUMNS = ["variant", "what", "steps", "minutes", "val_loss", "val_bpp", "val_ps
 def measure(
     path: Path, base: Settings = BASE, names: Iterable[str] = tuple(VARIANTS), progress: bool = True
 ) -> list[Row]:
-    """Train what the table at `path` lacks, and write it anew after each variant.
+    """Train what the table at `path` lacks, a CSV file with `COLUMNS`, and write it anew after each variant.
 
-    A variant that is in the table already is kept.
-
-    Args:
-        path: CSV file with `COLUMNS`, made if need be.
-        base: what the variants change.
-        names: of the variants that are wanted; the base is always among them.
-        progress: show bars.
-
-    Returns:
-        The rows of the table, in the order of `VARIANTS`.
+    Its rows are in the order of `VARIANTS`; `names` are those wanted, and the `base` that they change always is.
 
     Raises:
         Unsupported: there is no such variant.
@@ -77,21 +68,21 @@ def measure(
     check_target(path)
     settings = {name: replace(base, **change) for name, (_, change) in VARIANTS.items()}
     kept = {row.get("variant"): row for row in (tables.read_csv(path) if path.is_file() else [])}
-    other = [name for name, row in kept.items() if name in settings and row.get("options") != _options(settings[name])]
+    rows = {name: kept.get(name, {}) for name in VARIANTS}
+    other = [name for name, row in rows.items() if row and row.get("options") != _options(settings[name])]
     if other:
         raise BadData(
             f"The table {path} has variant '{other[0]}' by other settings; choose another file, or remove it."
         )
-    rows = {name: kept[name] for name in VARIANTS if name in kept}
-    missing = [name for name in VARIANTS if name in wanted and name not in rows]
+    missing = [name for name, row in rows.items() if name in wanted and not row]
     bar = tqdm(missing, unit="variant", disable=not progress)
     for name in bar:
         bar.set_description(name)
         rows[name] = _trained(settings[name], base, progress) | {"variant": name, "what": VARIANTS[name][0]}
-        for row in rows.values():
+        for row in filter(None, rows.values()):
             row["difference"] = 100 * (row["val_loss"] / rows["base"]["val_loss"] - 1)
-        tables.write_csv(path, [{column: rows[n][column] for column in COLUMNS} for n in VARIANTS if n in rows])
-    return [rows[name] for name in VARIANTS if name in rows]
+        tables.write_csv(path, [{column: row[column] for column in COLUMNS} for row in rows.values() if row])
+    return list(filter(None, rows.values()))
 
 
 def _options(settings: Settings) -> str:

@@ -16,12 +16,7 @@ LOW_FIRST = 1.6
 
 
 class EveryRateLoss(nn.Module):
-    """The mean over a batch of each crop's loss by the usual one, as a module for DistributedDataParallel.
-
-    Args:
-        model: in training mode.
-        lmbdas: lowest and highest.
-    """
+    """The mean over a batch of each crop's loss by the usual one, as a module for DistributedDataParallel."""
 
     def __init__(self, model: Gained, lmbdas: tuple[float, float]):
         super().__init__()
@@ -52,11 +47,7 @@ class PriorLoss(EveryRateLoss):
     """The same where only the prior learns: g_s is not run, its error is told by that of the latent.
 
     A prior moves x_hat only by the means that y_hat is rounded about, a little; to first order the error of pixels
-    is then that of each channel times how strongly g_s answers to it.
-
-    Args:
-        model, lmbdas: as above.
-        sensitivity: of g_s to its input, (M), by `sensitivity`.
+    is then that of each channel times how strongly g_s answers to it, its `sensitivity`, (M).
     """
 
     def __init__(self, model: Gained, lmbdas: tuple[float, float], sensitivity: Tensor):
@@ -75,13 +66,8 @@ class PriorLoss(EveryRateLoss):
 def sensitivity(gained: Gained, x: Tensor, lmbdas: tuple[float, float], probes: int = 4) -> Tensor:
     """By how much the squared error of x_hat grows with that of each channel of g_s's input, (M).
 
-    The mean over positions of the squared columns of the Jacobian, by random signs in pixels (Hutchinson 1989).
-
-    Args:
-        gained: transforms and gains.
-        x: photographs (B, 3, H, W) in [0, 1].
-        lmbdas: lowest and highest that the transforms are used at.
-        probes: how many random pictures.
+    The mean over positions of the squared columns of the Jacobian, by random signs in pixels (Hutchinson 1989), on
+    photographs x (B, 3, H, W) in [0, 1] at rates from the lowest of `lmbdas` to the highest.
     """
     quality = torch.linspace(*map(position_of, lmbdas), len(x), device=x.device)
     with torch.no_grad():

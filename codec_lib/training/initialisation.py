@@ -54,10 +54,7 @@ def carry_over(model: Prior, source: Prior, lmbda: float, old_lmbda: float, x: T
 def carry_over_range(gained: Gained, source: Gained, x: Tensor, lmbdas: tuple[float, float]) -> None:
     """Start from a model for a range of rates: all of the same prior, else its transforms, gains and, if it can, its z.
 
-    Args:
-        gained, source: of transforms of the same sizes.
-        x: photographs (n, 3, H, W) in [0, 1].
-        lmbdas: lowest and highest; the prior begins with y as it is between them.
+    Another prior begins with y of photographs x (n, 3, H, W) in [0, 1] as it is in the middle of the range `lmbdas`.
     """
     mine, theirs = gained.state_dict(), source.state_dict()
     alike = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in mine)
@@ -75,10 +72,6 @@ def _begin(prior: Prior, source: Prior, gain: float, y: Tensor) -> None:
 
 
 def take_transforms(model: Prior | Gained, source: Prior | Gained) -> None:
-    """Give a model the g_a and g_s of another, and their gains; its prior stays, and learns what has changed.
-
-    Raises:
-        RuntimeError: their sizes differ.
-    """
+    """Give a model the g_a, g_s and gains of another, `RuntimeError` if sizes differ; its prior learns what changed."""
     shared = {n: t for n, t in source.state_dict().items() if of_transforms(n.removeprefix("model."))}
     model.load_state_dict(model.state_dict() | shared)

@@ -35,10 +35,7 @@ class Muon(torch.optim.Optimizer):
     """Muon for parameters of two and more axes, taken as (first axis, all others); Adam for the rest.
 
     An update is scaled to the root mean square that Adam's has (0.2, Liu et al. 2025, eq. 4), so that
-    learning rates are of Adam's size.
-
-    Args:
-        params: parameter groups with an `lr` each; with `kernels` False all are Adam's.
+    learning rates are of Adam's size. A group of parameters with `kernels` False is Adam's as a whole.
     """
 
     def __init__(self, params: list[dict]):

@@ -27,16 +27,8 @@ def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterabl
     """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
 
     The card tells the settings, the pictures and their licence, the compute, the versions, the last validation,
-    and bpp and PSNR on Kodak from files, where Kodak is on this machine.
-
-    Args:
-        run: the finished run.
-        folder: where to write.
-        progress: show a bar.
-        source_cards: the cards of the weights that the run began from; what was done before goes into the new card.
-
-    Returns:
-        The weight file's path and the card.
+    and bpp and PSNR on Kodak from files, where Kodak is on this machine; and what was done before, from
+    `source_cards`, those of the weights that the run began from.
     """
     settings = run.settings
     if settings.lmbdas is None:
@@ -74,9 +66,7 @@ def publish(path: Path, folder: Path = weight_files.WEIGHTS) -> Path:
     """Copy a weight file and its card to a folder; transforms that lie there already are not written twice.
 
     Files there that have had their transforms from the one it replaces get them back, unless they are the same.
-
-    Raises:
-        BadData: the weights or the card cannot be read, or do not belong together.
+    `BadData` if the weights or the card cannot be read, or do not belong together.
     """
     frozen, card = weight_files.read(path), read_card_of(path)
     check_card(path, card, frozen.digest)

@@ -63,10 +63,9 @@ class Stage:
 
 
 def stage_of(run: dict) -> Stage:
-    """A stage from a card, or from an entry of its `before`; what a card of old does not tell had one value only.
+    """A stage from a card, or from an entry of its `before`; `BadData` if it does not tell what decides a run.
 
-    Raises:
-        BadData: it does not tell what decides a run.
+    What a card of old does not tell had one value only.
     """
     try:
         name, began = run["name"], {option: run.get(entry) for option, entry in ORIGINS.items()}
@@ -101,11 +100,7 @@ def stages_of(cards: Iterable[dict]) -> dict[str, Stage]:
 
 
 def in_order(stages: dict[str, Stage], wanted: Iterable[str]) -> list[Stage]:
-    """The wanted runs and all that they begin from, each after those that it begins from.
-
-    Raises:
-        BadData: nothing tells how the weights that one began from were made.
-    """
+    """The wanted runs, each after those that it begins from; `BadData` if no card tells how one of these was made."""
     order: dict[str, Stage] = {}
 
     def visit(key: str, above: tuple[str, ...]) -> None:
@@ -127,19 +122,13 @@ def in_order(stages: dict[str, Stage], wanted: Iterable[str]) -> list[Stage]:
 
 
 def plan(weights: Path, names: list[str] | None = None) -> tuple[list[Stage], dict[str, Stage]]:
-    """The runs behind the cards of a folder, in order, and all that the cards tell of.
+    """The runs behind the cards of a folder, or of those named, in order, and all that the cards tell of.
 
-    Args:
-        weights: folder of weight files with their cards.
-        names: of the weights that are wanted (MODEL-PRESET or MODEL-PRESET-qQ); all by default.
-
-    Raises:
-        BadData, Unsupported: a card cannot be read or repeated, or there is none of that name.
+    `BadData` if a card cannot be read or repeated, `Unsupported` if there is none of that name.
     """
     cards = {path.stem: read_card_of(path) for path in sorted(weights.glob("*.json"))}
-    for name in names or []:
-        if name not in cards:
-            raise Unsupported(f"There is no card {name} in {weights}; there are: {', '.join(cards) or 'none'}.")
+    if unknown := set(names or []) - set(cards):
+        raise Unsupported(f"There is no card {min(unknown)} in {weights}; there are: {', '.join(cards) or 'none'}.")
     if not cards:
         raise BadData(f"There is no card in {weights}.")
     stages = stages_of(cards.values())
@@ -164,9 +153,8 @@ def listing(order: list[Stage], stages: dict[str, Stage], root: Path) -> str:
     for stage in order:
         state = "; finished" if stage.is_finished(root) else ""
         lines.append(f"# {stage.key}: {stage.settings.steps} steps, {stage.minutes} minutes{state}")
-        words = ["python", *command(stage, stages, root)]
         threads = f"OMP_NUM_THREADS={stage.threads} " if stage.threads else ""
-        lines.append(threads + shlex.join(words))
+        lines.append(threads + shlex.join(["python", *command(stage, stages, root)]))
     return "\n".join(lines)
 
 
@@ -176,11 +164,9 @@ def repeat(
     """Make what is not finished yet, each run in a process of its own.
 
     Args:
-        order: what to make, see `plan`.
-        stages: all that the cards tell of.
+        order, stages: of `plan`.
         root: folder of the runs' folders; is made if need be.
         minutes: stop after these; the run that is interrupted then goes on the next time.
-        quiet: no progress bars.
 
     Raises:
         BadData: the pictures are not those that the cards tell of.
@@ -203,20 +189,19 @@ def repeat(
                 return
             if status:
                 raise CodecError(f"The {where} failed with exit status {status}; the reason is given above.")
-        made = read_card_of(stage.weights(root))["digest"] == stage.digest
-        print(f"recipe: {where}: {'the same weights, bit for bit' if made else _why_others(stage)}", flush=True)
+        if read_card_of(stage.weights(root))["digest"] == stage.digest:
+            result = "the same weights, bit for bit"
+        elif stage.exact:
+            result = "other weights; another machine or version rounds differently"
+        else:
+            result = "other weights; the first run may have been measured in minutes"
+        print(f"recipe: {where}: {result}", flush=True)
 
 
 def _check_corpus(stage: Stage, checksums: dict[str, str]) -> None:
     dataset = stage.settings.dataset
     if stage.corpus and checksums.setdefault(dataset, corpus(dataset)["sha256"]) != stage.corpus:
         raise BadData(f"The pictures of {dataset} are no longer those that {stage.key} was trained on.")
-
-
-def _why_others(stage: Stage) -> str:
-    if stage.exact:
-        return "other weights; another machine or version rounds differently"
-    return "other weights; the first run may have been measured in minutes"
 
 
 def _run(words: list[str], environment: dict[str, str], seconds: float | None) -> int | None:

@@ -88,11 +88,7 @@ class Run:
         checkpoints.write(out / CHECKPOINT, state | {name: getattr(self, name) for name in _PLAIN})
 
     def load(self, out: Path) -> None:
-        """Go back to where the checkpoint in `out` was saved.
-
-        Raises:
-            BadData: there is none, it is damaged, or it is of another run.
-        """
+        """Go back to the checkpoint in `out`; `BadData` if there is none, it is damaged, or it is of another run."""
         path = out / CHECKPOINT
         if not path.is_file():
             raise BadData(f"There is no checkpoint {path} to resume from.")

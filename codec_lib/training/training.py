@@ -1,6 +1,7 @@
 """One readable training loop, for CPU, GPU and several of them."""
 
 import contextlib
+import itertools
 import math
 import os
 import signal
@@ -38,10 +39,9 @@ Watch = Callable[[list[dict[str, float]]], None]
 
 def _numbers(step: int, batch_size: int, rank: int, world: int) -> Iterator[list[int]]:
     """The crop numbers of one process from a step on, forever: batch after batch, ranks interleaved."""
-    while True:
-        first = (step * world + rank) * batch_size
+    for k in itertools.count(step):
+        first = (k * world + rank) * batch_size
         yield list(range(first, first + batch_size))
-        step += 1
 
 
 def learning_rate(progress: float, last: float = 0.01) -> float:
@@ -114,12 +114,10 @@ def train(
     of steps that was interrupted and resumed ends in the same weights as one that was not.
 
     Args:
-        settings: what to train.
         out: folder, created if absent.
         resume: go on from the checkpoint in `out`.
         source: begin from this codec's weights, of the same sizes and any lmbda.
         transforms: then take g_a and g_s from this codec, of the same lmbda or for every rate as well.
-        progress: show a bar with loss, bpp and PSNR.
         validations: how often the average is validated, evenly spaced over the run.
         watch: called after each validation with the rows of the log so far, say to draw them.
 
@@ -143,7 +141,10 @@ def train(
             check_origins(run, source, transforms)
         elif (out / CHECKPOINT).exists():
             raise BadData(f"{out} holds the checkpoint of an earlier run; add --resume, or choose another folder.")
-        _agree_on_precision(run)
+        if world > 1:  # which precision is faster was measured, so it may differ between processes
+            agreed = [run.dtype]
+            dist.broadcast_object_list(agreed)
+            run.dtype = agreed[0]
         training, validation = datasets.split(datasets.open_pictures(settings.dataset))
         scales = settings.smallest_scale, settings.largest_scale
         crops = datasets.RandomCrops(training, settings.crop, settings.seed, scales, progress)
@@ -153,14 +154,6 @@ def train(
         log = _Log(run, out, datasets.centre_crops(validation, settings.crop), validations, watch)
         _loop(run, crops, _steps(settings, len(training), world), log, progress)
     return run
-
-
-def _agree_on_precision(run: Run) -> None:
-    """Which is faster was measured, so it may differ between processes."""
-    if run.world > 1:
-        agreed = [run.dtype]
-        dist.broadcast_object_list(agreed)
-        run.dtype = agreed[0]
 
 
 def _make_folder(out: Path) -> None:

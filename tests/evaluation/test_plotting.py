@@ -364,8 +364,8 @@ def test_stacked_bars_end_at_the_sum_of_their_columns():
 
 
 def test_stacked_bars_of_one_column_need_no_legend():
-    figure = plotting.stacked_bars([{"way": "serial", "seconds": 2.0}], "way", ["seconds"], "time [s]", digits=1)
-    assert not figure.legends and figure.axes[0].texts[0].get_text().strip() == "2.0"
+    figure = plotting.stacked_bars([{"way": "serial", "seconds": 2.0}], "way", ["seconds"], "time [s]")
+    assert not figure.legends and figure.axes[0].texts[0].get_text().strip() == "2.00"
 
 
 def test_lines_carry_their_names_and_bands_theirs():

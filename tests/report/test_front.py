@@ -63,6 +63,17 @@ def test_without_tables_the_page_has_no_findings(tmp_path):
     assert page.startswith("# Codecbook") and "## The models" not in page and "## What is exact" in page
 
 
+def test_a_curve_that_overlaps_no_other_is_left_out(folder):
+    """As of a folder of few pictures, where some rate or model is missing."""
+    rows = tables.read_csv(folder / "05_bd_rate_kodak.csv")
+    tables.write_csv(folder / "05_bd_rate_kodak.csv", rows[2:])
+    said = front.findings(folder, "kodak")
+    assert "joint model needs the fewest" in said and "factorized prior" not in said and "Context" not in said
+    alone = [row | dict.fromkeys(("factorized", "hyperprior", "joint", "checkerboard")) for row in rows]
+    tables.write_csv(folder / "05_bd_rate_kodak.csv", alone)
+    assert front.findings(folder, "kodak") == ""
+
+
 def test_the_page_has_its_parts_in_order(folder):
     page = webpage.to_html(front.markdown(folder, "kodak", "Note.", "<figure>F</figure>", {"05_a.html": "05 · <A>"}))
     parts = ["Note.", "48 % fewer", "<figure>F</figure>", "<table>", "0.38 – 1.11", "in integers", "05 · &lt;A&gt;"]

@@ -157,6 +157,18 @@ def test_each_file_belongs_to_the_run_that_made_it_last(place):
     assert "07_embedded.csv" in files(place)
 
 
+def test_a_file_that_another_record_lists_stays(place):
+    """As after a merge that brought back a record of before."""
+    published(place, "07_a.kodak", "07_both.csv")
+    record = place / "figures" / "07_a.kodak.json"
+    before = record.read_bytes()
+    published(place, "07_a.embedded", "07_both.csv", "07_gone.csv")
+    record.write_bytes(before)
+    published(place, "07_a.embedded", "07_new.csv")
+    assert files(place) == ["07_a.embedded.json", "07_a.kodak.json", "07_both.csv", "07_new.csv"]
+    assert listed(place, "07_a.kodak") == ["07_both.csv"]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_sources_and_weights_of_the_notebooks_exist(path):
     sources = execution.sources(path)

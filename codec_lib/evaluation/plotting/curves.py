@@ -35,14 +35,10 @@ def density_fit(
     samples: np.ndarray, x: np.ndarray, truth: np.ndarray, fits: Mapping[str, np.ndarray],
     snapshots: Sequence[tuple[int, np.ndarray]] = (),
 ) -> Figure:  # fmt: skip
-    """Densities over a histogram; below, what each fit is off by.
+    """Densities over a histogram of samples (n,); below, what each fit is off by.
 
-    Args:
-        samples: the data, (n,).
-        x: where all densities are given, (m,), ascending.
-        truth: density the samples came from, (m,).
-        fits: name -> fitted density, (m,).
-        snapshots: (step, density) during the fit, drawn in grey that darkens with time.
+    All densities are given at x (m,), ascending: that of the samples, those fitted, and `snapshots`, (step, density)
+    during the fit, drawn in grey that darkens with time.
     """
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7.5, 5.2), height_ratios=(3, 1))
     above.hist(samples, bins=np.linspace(x[0], x[-1], 97), density=True, color="0.9", label="samples")
@@ -71,7 +67,6 @@ def lines(
 
     Args:
         curves: name -> what lies across and what lies up, ascending across.
-        x, y: what they are, with units.
         log: the axes that are logarithmic, "x", "y" or "xy".
         bands: name -> from where to where along x; each second one is shaded, and the name stands above.
     """
@@ -96,10 +91,7 @@ def lines(
 def nested_intervals(p: Sequence[float], message: Sequence[int], names: Sequence[str]) -> Figure:
     """How arithmetic coding narrows an interval: a bar for each symbol, which is the part chosen above, enlarged.
 
-    Args:
-        p: probabilities of the symbols, in the order in which they divide an interval.
-        message: symbols, indices of `p`.
-        names: of the symbols.
+    Symbols are indices of their probabilities `p`, which divide an interval in this order, and of their names.
     """
     figure, axis = plt.subplots(figsize=(7.5, 0.9 * len(message) + 0.3))
     ends = np.concatenate([[0.0], np.cumsum(p)])
@@ -139,9 +131,7 @@ def loss_curves(rows_by_name: Mapping[str, Rows]) -> Figure:
 def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figure:
     """The loss of training runs whose losses do not compare, say of several lmbda: a panel with its own scale for each.
 
-    Args:
-        runs: title of a panel -> name of a run -> its rows, as `loss_curves` has them.
-        x: the column across.
+    `runs` are title of a panel -> name of a run -> its rows, as `loss_curves` has them.
     """
     figure, axes = plt.subplots(1, len(runs), figsize=(3.1 * len(runs), 2.9), squeeze=False)
     for axis, (title, rows_by_name) in zip(axes[0], runs.items(), strict=True):
@@ -155,14 +145,9 @@ def loss_panels(runs: Mapping[str, Mapping[str, Rows]], x: str = "step") -> Figu
 
 @plt.rc_context(STYLE)
 def learning_curve(rows: Rows, x: str, y: str) -> tuple[Figure, float]:
-    """A loss against the time trained, with the straight line over the time's logarithm.
+    """A loss, column y, against the time trained, column x, above 0, with the straight line over its logarithm.
 
-    Args:
-        rows: a point each, of different times above 0; the line needs two.
-        x, y: columns of time and of loss.
-
-    Returns:
-        The figure, and how the line's loss changes when the time doubles, relative to the last point; NaN of one.
+    With the figure comes how the line's loss changes when the time doubles, relative to the last point; NaN of one.
     """
     times, losses = (np.array([row[name] for row in rows], float) for name in (x, y))
     slope, level = np.polyfit(np.log2(times), losses, 1) if len(rows) > 1 else (np.nan, np.nan)
@@ -211,7 +196,6 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
 
     Args:
         curves: name -> rows with `bpp` and the column `y`, in any order; `kind_of(name)` decides the style.
-        title: of the figure, say the data set.
         y: the quality, a column: one of `metrics.METRICS`, say.
         up_to: rows above this rate are left out.
     """
@@ -234,11 +218,7 @@ def rate_distortion(curves: Mapping[str, Rows], title: str = "", y: str = "psnr"
 
 @plt.rc_context(STYLE)
 def gains_over_time(rows: Rows) -> Figure:
-    """What a search wins over its time, effort by effort: loss, and BD-rate where it is known.
-
-    Args:
-        rows: of `effort.summary`.
-    """
+    """What a search wins over its time, of `effort.summary`: loss, and BD-rate where it is known."""
     columns = [c for c in ("loss [%]", "BD-rate [%]") if all(row[c] is not None for row in rows)]
     figure, axes = plt.subplots(1, len(columns), figsize=(4.2 * len(columns) + 1.2, 3.4), squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
@@ -263,7 +243,6 @@ def histograms(
 
     Args:
         panels: each with `name`, and arrays of one length: `value` (equally spaced), `seen`, `table`.
-        x: what the values are.
         model, bars: names of the line and the bars in the legend.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.8), sharey=True, squeeze=False)
@@ -280,14 +259,10 @@ def histograms(
 
 
 @plt.rc_context(STYLE)
-def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digits: int = 2) -> Figure:
-    """A horizontal bar for each row, its columns end to end and their sum, rounded, at the end.
+def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str) -> Figure:
+    """A horizontal bar for each row, from top to bottom, its columns end to end and their sum, rounded, at the end.
 
-    Args:
-        rows: the table, drawn from top to bottom; a missing value counts as 0.
-        name: the column that names a bar.
-        columns: which columns are drawn.
-        label: what they are and in which unit.
+    The column `name` names a bar; a missing value counts as 0.
     """
     figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.1))
     names = [str(row[name]) for row in rows]
@@ -298,7 +273,7 @@ def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digi
         axis.barh(names, values, left=ends, height=0.65, label=column, **shade)
         ends += values
     for k, end in enumerate(ends):
-        axis.text(end, k, f" {end:.{digits}f}", va="center")
+        axis.text(end, k, f" {end:.2f}", va="center")
     axis.set(xlabel=label, xlim=(0, 1.1 * ends.max()))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
@@ -309,13 +284,9 @@ def stacked_bars(rows: Rows, name: str, columns: Sequence[str], label: str, digi
 
 @plt.rc_context(STYLE)
 def bars_against(rows: Rows, name: str, column: str, against: str, label: str) -> Figure:
-    """A horizontal bar for each row, and a tick where another value of it lies; at the end what differs, in per cent.
+    """A horizontal bar for each row, from top to bottom, and a tick where another value of it, `against`, lies.
 
-    Args:
-        rows: the table, drawn from top to bottom.
-        name: the column that names a bar.
-        column, against: which columns are drawn, as the bar and as the tick.
-        label: what they are and in which unit.
+    The column `name` names a bar; at the end of each stands what differs, in per cent.
     """
     figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(rows) + 1.1))
     names = [str(row[name]) for row in rows]

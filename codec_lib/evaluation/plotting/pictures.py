@@ -23,24 +23,22 @@ def image_row(
 
     Args:
         pictures: uint8 arrays (H, W, 3) or (H, W), or PIL images.
-        titles: captions, one for each.
-        box: left, top, width, height in pixels; none by default.
+        box: left, top, width, height in pixels.
     """
     pictures = [np.asarray(p) for p in pictures]
     if box is None:
         figure, axes, _ = _canvas([p.shape[:2] for p in pictures])
-        for axis, picture, title in zip(axes, pictures, titles, strict=True):
-            _show_photograph(axis, picture, title)
-        return figure
-    left, top, w, h = box
-    times = max(1, 320 // max(w, h))
-    figure, (whole, *axes), _ = _canvas([pictures[0].shape[:2], *[(times * h, times * w)] * len(pictures)])
-    _show_photograph(whole, pictures[0], "the frame, enlarged beside")
-    frame = Rectangle((left - 0.5, top - 0.5), w, h, fill=False, edgecolor="white", linewidth=1.2)
-    frame.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
-    whole.add_patch(frame)
+    else:
+        left, top, w, h = box
+        times = max(1, 320 // max(w, h))
+        figure, (whole, *axes), _ = _canvas([pictures[0].shape[:2], *[(times * h, times * w)] * len(pictures)])
+        _show_photograph(whole, pictures[0], "the frame, enlarged beside")
+        frame = Rectangle((left - 0.5, top - 0.5), w, h, fill=False, edgecolor="white", linewidth=1.2)
+        frame.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
+        whole.add_patch(frame)
+        pictures = [picture[top : top + h, left : left + w] for picture in pictures]
     for axis, picture, title in zip(axes, pictures, titles, strict=True):
-        _show_photograph(axis, picture[top : top + h, left : left + w], title)
+        _show_photograph(axis, picture, title)
     return figure
 
 
@@ -66,15 +64,10 @@ def panels(picture: np.ndarray, arrays: Mapping[str, np.ndarray], together: int 
 
 @plt.rc_context(STYLE)
 def block_map(picture: np.ndarray, values: np.ndarray, side: int, label: str) -> Figure:
-    """A photograph (H, W, 3), and one value for each block of side x side pixels laid over it in grey.
+    """A photograph (H, W, 3), and one of the values (h, w) for each block of side x side pixels laid over it in grey.
 
-    The scale reaches from 0 to the 99th percentile of the values.
-
-    Args:
-        picture: uint8.
-        values: (h, w); the last row and column of blocks may reach over the border of the picture.
-        side: of a block, pixels.
-        label: what the values are.
+    The scale reaches from 0 to the 99th percentile. The last row and column of blocks may reach over the border of
+    the picture.
     """
     height, width = picture.shape[:2]
     figure, (left, right), (bar,) = _canvas([(height, width)] * 2, bars=True)
@@ -144,12 +137,10 @@ def channel_grid(arrays: Sequence[np.ndarray], titles: Sequence[str], columns: i
 def number_grids(
     grids: Mapping[str, np.ndarray], framed: Mapping[str, np.ndarray], numbers: bool = True, label: str | None = None
 ) -> Figure:
-    """Small arrays (h, w) of integers as coloured cells, a panel each, with the number in every cell.
+    """Small arrays (h, w) of integers by title, as coloured cells, a panel each, with the number in every cell.
 
     Args:
-        grids: title -> array; light is large.
         framed: title -> bool (h, w), the cells drawn with a frame.
-        numbers: whether the numbers are written.
         label: what a colour bar shows, on one scale for all panels; without it each has its own, and no bar.
     """
     arrays = [np.asarray(grid) for grid in grids.values()]
