@@ -174,7 +174,10 @@ def after(scene: Scene, groups: int) -> Shown:
 
 
 class OtherSums(TorchFunctionMode):
-    """While this is active, layers add their input channels in another order, 0 theirs: on paper, nothing changes."""
+    """While this is active, layers add their input channels in another order: on paper, nothing changes.
+
+    The seed is that of the order; 0 leaves it as it is.
+    """
 
     _CHANNELS: ClassVar = {torch.nn.functional.linear: (-1, -1), torch.conv2d: (1, 1), torch.conv_transpose2d: (1, 0)}
     """Function -> dimension of the input channels in its input and in its weight."""

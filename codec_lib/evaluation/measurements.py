@@ -38,10 +38,10 @@ def pictures(
     codec: AnyCodec, dataset: str, coder: str | None = None, folder: str | Path = "", progress: bool = True,
     anew: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """The rows of `evaluation.evaluate` for a codec on a data set, of the folder where measurements are kept.
+    """The rows of `evaluation.evaluate` for a codec on a data set, with its default coder if none is named.
 
-    Without a folder they are measured now, `anew` also with one, to be kept there. `BadData` if the folder lacks them,
-    or they were made from something else than is at hand.
+    They come from the folder where measurements are kept: `BadData` if it lacks them, or they were made from something
+    else than is at hand. Without a folder they are measured now; `anew` measures and keeps them there.
     """
     name = stem(codec.model, codec.preset, codec.quality, coder)
     return _rows(

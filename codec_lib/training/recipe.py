@@ -215,7 +215,8 @@ def _run(words: list[str], environment: dict[str, str], seconds: float | None) -
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-            return None if process.wait() else 0
+            status = process.wait()
+            return None if status in (130, -signal.SIGINT) else status
         except KeyboardInterrupt:  # which the command has had, too
             process.wait()
             raise

@@ -206,7 +206,7 @@ class _Log:
         """A step with this loss, bpp and MSE brought the run from one share to another."""
         run = self.run
         validates = int(now * self.validations) > int(before * self.validations) and run.rank == 0
-        if not validates and run.step % 10:
+        if not validates and now < 1 and run.step % 10:
             return
         loss, bpp, mse = (t.item() for t in totals)
         if not math.isfinite(loss):

@@ -149,6 +149,11 @@ def test_a_run_that_has_no_time_left_is_told_so_and_can_save(capfd, handler):
     assert capfd.readouterr().out == "ready\nsaved\n"
 
 
+def test_a_run_that_fails_when_its_time_is_up_has_failed():
+    failing = CHILD.replace("130", "2")
+    assert recipe._run([sys.executable, "-c", failing], os.environ, 3) == 2
+
+
 def test_a_run_that_fails_ends_the_recipe(cards, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(recipe, "command", lambda *_: ["-c", "import sys; sys.exit(2)"])
     assert recipe.main(["--weights", str(cards), "--out", str(tmp_path)]) == 2

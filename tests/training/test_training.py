@@ -280,6 +280,13 @@ def test_a_diverging_run_stops_with_a_sentence(settings, random_start, tmp_path,
     assert all(math.isfinite(row["loss"]) for row in saved)
 
 
+def test_a_run_that_diverges_at_its_end_is_not_kept(settings, random_start, tmp_path):
+    """Between validations every tenth loss is looked at, and the last."""
+    with pytest.raises(CodecError, match="diverged"):
+        go(settings(steps=4, lr=1e9), tmp_path, validations=0)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 # --- parts ----------------------------------------------------------------------------------
 
 
