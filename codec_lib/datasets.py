@@ -16,6 +16,8 @@ import importlib.util
 import os
 import sys
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -186,6 +188,12 @@ def open_pictures(dataset: str | Path) -> list[Path]:
     if not paths:
         raise BadData(f"The folder {folder} holds no pictures.")
     return paths
+
+
+def titles(paths: Sequence[Path]) -> list[str]:
+    """What pictures are called in tables: their files' names, or whole paths where several have one name."""
+    often = Counter(path.stem for path in paths)
+    return [path.stem if often[path.stem] == 1 else str(path) for path in paths]
 
 
 def named(dataset: str | Path) -> list[str]:

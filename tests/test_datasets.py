@@ -307,6 +307,12 @@ def test_a_folder_is_searched_for_pictures_in_order(tmp_path, photo):
     assert datasets.open_pictures(str(tmp_path)) == expected
 
 
+def test_pictures_of_one_name_are_told_apart():
+    paths = [Path("a/one.png"), Path("a/two.png"), Path("b/one.jpg")]
+    assert datasets.titles(paths) == ["a/one.png", "two", "b/one.jpg"]
+    assert datasets.titles([]) == []
+
+
 def test_open_pictures_of_a_named_set():
     assert datasets.open_pictures("embedded") == datasets.find("embedded")
 

@@ -105,9 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
             registry.entry(model, registry.PRIORS)  # refuses the others, which have nothing to search for
         codecs = [weight_files.load(model, quality) for model in args.models for quality in args.quality]
         paths = datasets.open_pictures(args.dataset)[: args.pictures]
-        pictures: dict[str, np.ndarray] = {}
-        for path in paths:
-            pictures[str(path) if path.stem in pictures else path.stem] = images.read_image(path)[0]
+        pictures = {t: images.read_image(path)[0] for t, path in zip(datasets.titles(paths), paths, strict=True)}
         rows = measure(codecs, pictures, args.last)
         name = f"effort_{'_'.join(args.models)}_{Path(args.dataset).name}"
         told = summary(rows)

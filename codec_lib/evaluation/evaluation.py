@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from codec_lib import images, metrics
+from codec_lib import datasets, images, metrics
 from codec_lib.coding.container import unpack
 from codec_lib.files import read_bytes, write_bytes
 from codec_lib.rates import loss_at
@@ -38,11 +38,11 @@ def evaluate(
     coder = coder or codec.coders[0]
     bar = tqdm(paths, desc=f"{codec.model} q{codec.quality}", unit="picture", disable=not progress, leave=False)
     with tempfile.TemporaryDirectory() as folder:
-        for k, path in enumerate(bar):
+        for title, path in zip(datasets.titles(paths), bar, strict=True):
             pixels, _ = images.read_image(path)
-            if k == 0:
+            if not rows:
                 codec.decode(codec.encode(pixels[:256, :256], coder))
-            rows.append({"image": path.stem} | codec.rate_point | _measure(codec, pixels, coder, Path(folder), effort))
+            rows.append({"image": title} | codec.rate_point | _measure(codec, pixels, coder, Path(folder), effort))
     return rows
 
 
