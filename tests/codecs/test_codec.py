@@ -337,6 +337,11 @@ def test_a_codec_cannot_be_trained_and_a_model_cannot_encode(each_codec, tiny_mo
         each_codec.lmbda = 1.0
 
 
+def test_a_codec_is_shown_in_a_line_and_can_be_a_key(each_codec):
+    assert repr(each_codec) == f"<Codec {each_codec.model}, preset tiny, quality 3>"
+    assert {each_codec: 1}[each_codec] == 1 and each_codec != dataclasses.replace(each_codec)
+
+
 def test_a_codec_has_no_second_state():
     """All that is needed is given at once: no `update()`, no field that is filled later."""
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(Codec))
