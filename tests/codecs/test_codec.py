@@ -347,6 +347,18 @@ def test_a_codec_has_no_second_state():
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(Codec))
 
 
+# --- other kinds of bytes -------------------------------------------------------------------
+
+
+def test_a_file_may_be_any_buffer_but_no_path(each_codec, file):
+    pixels = each_codec.decode(file)
+    for buffer in (bytearray(file), memoryview(file), np.frombuffer(file, np.uint8), memoryview(file * 2)[: len(file)]):
+        np.testing.assert_array_equal(each_codec.decode(buffer), pixels)
+    for other in ("photo.cbk", None, 3):
+        with pytest.raises(TypeError, match="bytes-like"):
+            each_codec.decode(other)
+
+
 # --- damage ---------------------------------------------------------------------------------
 
 
