@@ -1,6 +1,7 @@
 """The rate points: what `quality` means, and the loss that they weigh."""
 
 import math
+import numbers
 
 from codec_lib.errors import Unsupported
 
@@ -22,6 +23,8 @@ def in_units(thousandths: int) -> float:
 def check_quality(quality: float) -> None:
     """Refuse (`Unsupported`) what is no quality, from 0 to 5."""
     highest = len(RATE_POINTS) - 1
+    if not isinstance(quality, numbers.Real):
+        raise Unsupported(f"There is no quality {quality!r}; choose a number from 0 to {highest}.")
     if not 0 <= quality <= highest:  # not a number, either
         raise Unsupported(f"There is no quality {quality:g}; choose from 0 to {highest}.")
 

@@ -360,3 +360,12 @@ def test_models_names_a_damaged_card_and_passes_over_a_dead_link(run, tmp_path, 
     (tmp_path / "hyperprior-compact.safetensors").write_bytes(b"")
     (tmp_path / "hyperprior-compact.json").write_text(card)
     assert_refused(run("models", "--weights", tmp_path), "hyperprior-compact.json cannot be read")
+
+
+def test_the_commands_of_the_readme_do_not_write_over_each_other():
+    lines = [line.split("#")[0].split() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    encoding = [line for line in lines if "encode" in line[1:4] and line[0] in ("codecbook", "python")]
+    named = [
+        next((name for name in line if name.endswith(".cbk")), "photo.cbk") for line in encoding if "--out" not in line
+    ]
+    assert len(named) == 3 and len(set(named)) == 3

@@ -49,6 +49,11 @@ def test_a_prior_of_ones_own_goes_through_all_commands(monkeypatch, no_mirror, r
     Image.fromarray(photo).save(picture)
     training = ["--lmbda", 0.025, "--preset", "tiny", "--steps", 3, "--batch-size", 2, "--crop", 64]
     assert run("train", *model, *training, "--dataset", tiles, "--out", tmp_path)[0] == 0
+    # a hyperprior has tensors of the same names, and one of them of another shape
+    origin, again = tmp_path / "origin", tmp_path / "again"
+    start = ["--start", origin / "hyperprior-tiny-q3.safetensors"]
+    assert run("train", "--model", "hyperprior", *training, "--dataset", tiles, "--out", origin)[0] == 0
+    assert run("train", *model, *training, "--dataset", tiles, "--out", again, *start)[0] == 0
     assert run("encode", picture, file, *model, "--quality", 3, *weights)[0] == 0
     assert json.loads(run("info", file, "--json")[1])["model"] == "mean-scale"
     assert run("decode", file, decoded, *weights)[0] == 0

@@ -28,7 +28,7 @@ CODERS = ("adaptive", "huffman", "huffman-file")
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AutoencoderCodec:
     """A frozen autoencoder: it encodes and decodes, and cannot be trained.
 
@@ -43,6 +43,9 @@ class AutoencoderCodec:
     preset: str
     tensors: dict[str, Tensor]
     digest: bytes
+
+    def __repr__(self) -> str:  # all the weights would be 15,000 lines
+        return f"<{type(self).__name__} {self.model}, preset {self.preset}, {self.network.B} bits>"
 
     @property
     def model(self) -> str:

@@ -35,7 +35,7 @@ from codec_lib.rates import THOUSAND, in_units, loss
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codec:
     """A frozen model: it encodes and decodes, and cannot be trained.
 
@@ -57,6 +57,9 @@ class Codec:
     tensors: dict[str, Tensor]
     digest: bytes
     thousandths: int
+
+    def __repr__(self) -> str:  # all the weights would be 15,000 lines
+        return f"<{type(self).__name__} {self.model}, preset {self.preset}, quality {self.quality:g}>"
 
     @property
     def model(self) -> str:

@@ -21,7 +21,7 @@ _GAINS = "gains."
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GainedCodec:
     """A model and its gains, frozen.
 
@@ -42,6 +42,10 @@ class GainedCodec:
     tensors: dict[str, Tensor]
     digest: bytes
     quality: ClassVar = None  # in particular: it has a range of them
+
+    def __repr__(self) -> str:
+        low, high = (self.qualities[end] / THOUSAND for end in (0, -1))
+        return f"<{type(self).__name__} {self.model}, preset {self.preset}, qualities {low:g} to {high:g}>"
 
     @property
     def model(self) -> str:

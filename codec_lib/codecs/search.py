@@ -17,6 +17,7 @@ Nothing is random, so the same picture gives the same file on the same machine w
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -67,8 +68,8 @@ class Latents(NamedTuple):
 
 def check_effort(effort: int) -> None:
     """Refuse (`Unsupported`) what is not one of `EFFORTS`."""
-    if not isinstance(effort, int) or effort not in EFFORTS:
-        raise Unsupported(f"The effort must be a whole number from 0 to {EFFORTS[-1]}, not {effort}.")
+    if not isinstance(effort, numbers.Integral) or effort not in EFFORTS:
+        raise Unsupported(f"The effort must be a whole number from 0 to {EFFORTS[-1]}, not {effort!r}.")
 
 
 def stages(effort: int) -> list[int]:

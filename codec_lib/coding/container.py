@@ -192,14 +192,16 @@ def read(file: BinaryIO) -> bytes:
 
 
 def unpack(data: bytes) -> Container:
-    """Read and check a file; nothing is decoded yet.
+    """Read and check a file, bytes or any buffer of them; nothing is decoded yet.
 
     Raises:
+        TypeError: these are no bytes, but a path, say.
         Corrupt: not a `.cbk` file, or damaged.
         Truncated: it ends too early.
         Unsupported: another version, or a model, coder or chunk unknown here.
         TooLarge: the picture is, or the chunks are.
     """
+    data = data if isinstance(data, bytes) else bytes(memoryview(data))  # slices of numpy's are no bytes
     _, fields, lengths = _read_head(io.BytesIO(data))
     if len(data) < lengths.file:
         raise Truncated(f"The .cbk file is cut off: it has {len(data):,} bytes of {lengths.file:,}.")

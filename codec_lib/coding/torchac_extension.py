@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,8 @@ def _compiled() -> ModuleType:
         if ninja.BIN_DIR not in os.environ.get("PATH", "").split(os.pathsep):
             os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", "")])
     try:
-        with _silence(), _alone("torchac_backend"):
+        with _silence(), _alone("torchac_backend"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its escapes, where Python compiles it anew; pytest makes them errors
             import torchac
     except Exception as error:  # torch raises RuntimeError or OSError; setuptools has its own kinds
         raise Unsupported(

@@ -38,7 +38,8 @@ def carry_over(model: Prior, source: Prior, lmbda: float, old_lmbda: float, x: T
         RuntimeError: the transforms' sizes differ.
     """
     gain = (lmbda / old_lmbda) ** 0.5
-    alike = model.size == source.size and model.state_dict().keys() == source.state_dict().keys()
+    shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (model, source)]
+    alike = model.size == source.size and shapes[0] == shapes[1]
     if alike:
         model.load_state_dict(source.state_dict())
         model.rescale(gain)

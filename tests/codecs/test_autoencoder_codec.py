@@ -205,6 +205,11 @@ def test_everything_that_matters_moves_the_digest(ae_codec):
     assert len(set(digests)) == len(digests) >= 5
 
 
+def test_a_codec_is_shown_in_a_line(ae_codec):
+    shown = f"<AutoencoderCodec {ae_codec.model}, preset {ae_codec.preset}, {ae_codec.quality} bits>"
+    assert repr(ae_codec) == shown and {ae_codec: 1}
+
+
 def test_the_name_moves_the_digest(ae_codecs):
     strided = ae_codecs["ae-strided"]
     network = copy.deepcopy(strided.network)

@@ -337,9 +337,26 @@ def test_a_codec_cannot_be_trained_and_a_model_cannot_encode(each_codec, tiny_mo
         each_codec.lmbda = 1.0
 
 
+def test_a_codec_is_shown_in_a_line_and_can_be_a_key(each_codec):
+    assert repr(each_codec) == f"<Codec {each_codec.model}, preset tiny, quality 3>"
+    assert {each_codec: 1}[each_codec] == 1 and each_codec != dataclasses.replace(each_codec)
+
+
 def test_a_codec_has_no_second_state():
     """All that is needed is given at once: no `update()`, no field that is filled later."""
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(Codec))
+
+
+# --- other kinds of bytes -------------------------------------------------------------------
+
+
+def test_a_file_may_be_any_buffer_but_no_path(each_codec, file):
+    pixels = each_codec.decode(file)
+    for buffer in (bytearray(file), memoryview(file), np.frombuffer(file, np.uint8), memoryview(file * 2)[: len(file)]):
+        np.testing.assert_array_equal(each_codec.decode(buffer), pixels)
+    for other in ("photo.cbk", None, 3):
+        with pytest.raises(TypeError, match="bytes-like"):
+            each_codec.decode(other)
 
 
 # --- damage ---------------------------------------------------------------------------------

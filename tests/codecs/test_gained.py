@@ -114,6 +114,10 @@ def test_a_higher_quality_costs_more_and_is_better(both, photo):
     assert errors == sorted(errors, reverse=True)
 
 
+def test_a_model_for_every_rate_is_shown_in_a_line(both):
+    assert repr(both[1]) == f"<GainedCodec {both[1].model}, preset tiny, qualities 0 to 5>" and {both[1]: 1}
+
+
 @pytest.mark.parametrize("quality", [-0.1, 5.1, float("nan")])
 def test_qualities_that_are_not_there_are_refused(both, quality):
     with pytest.raises(Unsupported, match="0 to 5"):

@@ -76,6 +76,10 @@ def test_a_search_tile_by_tile_is_nearly_as_good(codecs, photo, monkeypatch):
     assert first - frozen.loss(frozen.encode(pixels, effort=1), pixels) > 0.5 * (first - whole)
 
 
+def test_an_effort_may_be_a_number_of_numpy(tiny_codec, pixels):
+    assert tiny_codec.encode(pixels, effort=np.int64(1)) == tiny_codec.encode(pixels, effort=1)
+
+
 @pytest.mark.parametrize("effort", [-1, 10])
 def test_other_efforts_are_refused(tiny_codec, pixels, effort):
     with pytest.raises(Unsupported) as error:

@@ -43,3 +43,12 @@ def test_output_comes_back_after_the_silence(capfd):
         raise RuntimeError
     print("heard")
     assert capfd.readouterr() == ("heard\n", "")
+
+
+def test_a_warning_while_python_compiles_torchac_is_no_error(tmp_path):
+    code = (
+        f"import sys, warnings, torch; sys.pycache_prefix = {str(tmp_path)!r}; warnings.simplefilter('error');"
+        "from codec_lib.coding import torchac_extension; torchac_extension.load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -512,6 +512,8 @@ def test_load_finds_weights_by_model_and_quality(weights, tiny_codecs, codecs):
         (("factorised", 1), Unsupported, "There is no model 'factorised'; choose from factorized, hyperprior, joint"),
         (("factorized", -0.1), Unsupported, "There is no quality -0.1; choose from 0 to 5."),
         (("factorized", 9), Unsupported, "There is no quality 9; choose from 0 to 5."),
+        (("factorized", "2"), Unsupported, "There is no quality '2'; choose a number from 0 to 5."),
+        (("factorized", None), Unsupported, "There is no quality None; choose a number from 0 to 5."),
         (("factorized", 2, "giant"), Unsupported, "There is no preset 'giant'; choose from compact, tiny, paper."),
         (
             ("factorized", 2, "paper"),
