@@ -17,9 +17,7 @@ from codec_lib.weights import weight_files
 
 
 class MeanScaleHyperprior(ScaleHyperprior):
-    """psi is mean and log2 of the scale, P = 2 M."""
-
-    name = "mean-scale"
+    name = "mean-scale"  # psi is mean and log2 of the scale, P = 2 M
 
     def __init__(self, size: Preset):
         super().__init__(size)
@@ -44,20 +42,17 @@ class ExactMeansAndScales(ExactConditional):
 def test_a_prior_of_ones_own_goes_through_all_commands(monkeypatch, no_mirror, run, tiles, photo, tmp_path):
     entry = registry.Entry(f"{__name__}:MeanScaleHyperprior", 200, "mean-scale", "black", "*", "Minnen et al. 2018")
     monkeypatch.setitem(registry.PRIORS, "mean-scale", entry)
-    model, weights = ["--model", "mean-scale"], ["--weights", tmp_path]
+    model, weights = ["--model", "mean-scale"], ["--weights", tmp_path / "mean-scale"]
     picture, file, decoded, csv = (tmp_path / name for name in ("photo.png", "photo.cbk", "decoded.png", "rates.csv"))
     Image.fromarray(photo).save(picture)
-    training = ["--lmbda", 0.025, "--preset", "tiny", "--steps", 3, "--batch-size", 2, "--crop", 64]
-    assert run("train", *model, *training, "--dataset", tiles, "--out", tmp_path)[0] == 0
-    # a hyperprior has tensors of the same names, and one of them of another shape
-    origin, again = tmp_path / "origin", tmp_path / "again"
-    start = ["--start", origin / "hyperprior-tiny-q3.safetensors"]
-    assert run("train", "--model", "hyperprior", *training, "--dataset", tiles, "--out", origin)[0] == 0
-    assert run("train", *model, *training, "--dataset", tiles, "--out", again, *start)[0] == 0
+    training = ["--lmbda", 0.025, "--preset", "tiny", "--steps", 3, "--batch-size", 2, "--crop", 64, "--dataset", tiles]
+    assert run("train", "--model", "hyperprior", *training, "--out", tmp_path)[0] == 0
+    start = ["--start", tmp_path / "hyperprior-tiny-q3.safetensors"]  # its h_s has another shape
+    assert run("train", *model, *training, *start, "--out", weights[1])[0] == 0
     assert run("encode", picture, file, *model, "--quality", 3, *weights)[0] == 0
     assert json.loads(run("info", file, "--json")[1])["model"] == "mean-scale"
     assert run("decode", file, decoded, *weights)[0] == 0
-    frozen = weight_files.load("mean-scale", 3, folder=tmp_path)
+    frozen = weight_files.load("mean-scale", 3, folder=weights[1])
     np.testing.assert_array_equal(images.read_image(decoded)[0], frozen.estimate(photo)[0])
     seen = inspection.inspect(frozen, photo)
     assert seen.mean.any() and (np.abs(seen.mean) % 1).any() and seen.scale.std() > 0

@@ -11,6 +11,7 @@ import torch
 
 from codec_lib import registry
 from codec_lib.coding.order import WAVEFRONT
+from codec_lib.errors import Unsupported
 from codec_lib.evaluation.drawing import KINDS, Edge, Figure, Graph, Node, draw
 from codec_lib.networks import models
 from codec_lib.rates import LMBDAS
@@ -176,10 +177,13 @@ def data_flow(model: str, training: bool) -> Figure:
     rate; g_s and h_s see values rounded, with the gradient passed straight through. In testing, symbols are
     coded to a file and decoded from it, with tables that both sides have; those of a Gaussian are chosen by
     networks in exact integers. Not drawn: how h_a sees y on a logarithmic scale. `Unsupported` if no model has that
-    name.
+    name, or no parts stand here for it.
     """
     registry.entry(model)  # which refuses what is none
-    first, *more = _PARTS[training, "joint" if model == "checkerboard" else model]  # they differ in their order alone
+    key = training, "joint" if model == "checkerboard" else model  # they differ in their order alone
+    if key not in _PARTS:
+        raise Unsupported(f"There is no diagram of the {model} model; one is a line of parts in {__name__}.")
+    first, *more = _PARTS[key]
     graph = sum(more, first)
     if training:  # where networks work in floating point
         nodes = {n: v._replace(kind="network") if v.kind == "exact" else v for n, v in graph.nodes.items()}

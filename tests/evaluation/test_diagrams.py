@@ -14,6 +14,7 @@ import pytest
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
+from codec_lib import registry
 from codec_lib.errors import Unsupported
 from codec_lib.evaluation import diagrams, plotting
 
@@ -204,3 +205,9 @@ def test_a_saved_diagram_is_shown_without_a_warning(tmp_path, recwarn):
     plotting.save(drawn, "a", tmp_path)
     drawn.canvas.print_figure(io.BytesIO(), bbox_inches="tight")  # as a notebook does
     assert not [w for w in recwarn if "layout" in str(w.message)]
+
+
+def test_a_prior_without_a_diagram_is_told_so(monkeypatch):
+    monkeypatch.setitem(registry.PRIORS, "mean-scale", registry.PRIORS["hyperprior"])
+    with pytest.raises(Unsupported, match="no diagram of the mean-scale model"):
+        diagrams.data_flow("mean-scale", training=True)

@@ -5,6 +5,8 @@
     slice 3:  anchors, the others     psi, anchors around, 3x3 of slices 1 and 2     ...
 
 The slices grow, for the first channels of y hold most of its energy: ten groups, whatever the size of the picture.
+Minnen and Singh's latent residual prediction is left out: with transforms that were trained on rounded latents it came
+nearer to y, and yet lost 0.2 to 0.3 dB in the picture.
 """
 
 import itertools
