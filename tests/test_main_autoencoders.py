@@ -63,7 +63,7 @@ def test_encode_info_decode(run, place, ae_weights, ae_codec, photo, lossless):
     status, out, err = run("info", file, "--json")
     assert (status, err) == (0, "")
     facts = json.loads(out)
-    assert (facts["model"], facts["quality"], facts["coder"]) == (ae_codec.model, 4, lossless)
+    assert (facts["model"], facts["bits"], facts["coder"]) == (ae_codec.model, 4, lossless)
     assert facts["container"] + sum(facts["streams"]) == facts["bytes"] == size
     assert run("info", file)[::2] == (0, "")
 

@@ -6,6 +6,7 @@ import json
 from codec_lib.coding import container
 from codec_lib.commands.files import path_of, read
 from codec_lib.rates import in_units
+from codec_lib.registry import AUTOENCODERS
 
 HELP = "Tell what a .cbk file holds, after checking it."
 
@@ -21,7 +22,8 @@ def run(args: argparse.Namespace) -> None:
     data = read(args.input, container.read)
     file = container.unpack(data)
     facts = {
-        "model": file.model, "quality": in_units(file.quality), "coder": file.coder,
+        "model": file.model, "bits" if file.model in AUTOENCODERS else "quality": in_units(file.quality),
+        "coder": file.coder,
         "width": file.width, "height": file.height, "bytes": len(data),
         "bpp": round(8 * len(data) / (file.width * file.height), 4),
         "streams": [len(stream) for stream in file.streams],
