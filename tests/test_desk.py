@@ -106,7 +106,7 @@ def test_pipes(place, weights, photo):
 def test_a_quality_that_has_no_weights_is_not_the_default(run, place, ae_weights):
     """ae-vae has weights for 4 bits alone."""
     assert run("encode", place / "in" / "a.png", "--model", "ae-vae", "--weights", ae_weights)[0] == 0
-    assert '"quality": 4,' in run("info", place / "in" / "a.cbk", "--json")[1]
+    assert '"bits": 4,' in run("info", place / "in" / "a.cbk", "--json")[1]
 
 
 def test_metadata_goes_and_comes(run, place, options, weights, photo):
