@@ -46,7 +46,7 @@ def random_codecs(name: str, seed: int) -> tuple[Codec, Codec]:
                     layer.bias.uniform_(-1, 1)
             for context in (m for m in model.modules() if isinstance(m, MaskedConv2d)):
                 context.weight.normal_(0, size / math.sqrt(context.weight[0].numel()))
-            model.expect(torch.empty(model.size.M).uniform_(-4, 8))
+            model.fix_scales(torch.empty(model.size.M).uniform_(-4, 8))
     frozen = freeze(model.eval(), "tiny", 0.025)
     return frozen, in_layout(frozen, "contiguous")
 

@@ -19,7 +19,10 @@ ALL = slice(None)
 Soft = Callable[[Tensor], Tensor]
 
 Visit = Callable[[Group, Tensor, Tensor], Tensor]
-"""`visit(group, mean, index)` gives y_hat there. Of n positions and m channels each tensor is (n, m)."""
+"""`visit(group, mean, index)` gives y_hat there, of n positions and m channels: each tensor is (n, m).
+
+Index is that of the table. The training form has log2 of the scale in its place, and each tensor is (B, n, m).
+"""
 
 
 class ExactPrior(Protocol):
@@ -157,7 +160,7 @@ class Prior(nn.Module):
         """Begin where another kind of prior has come to, for gain * its y; False where this one cannot."""
         return False
 
-    def expect(self, log2_scale: Tensor) -> None:
+    def fix_scales(self, log2_scale: Tensor) -> None:
         """Predict these deviations (M) everywhere, nearly: for timing a model of random weights."""
         raise NotImplementedError
 

@@ -259,7 +259,7 @@ class Conditional(Prior):
         self.density_z.rescale(gain)
 
     @torch.no_grad()
-    def expect(self, log2_scale: Tensor) -> None:
+    def fix_scales(self, log2_scale: Tensor) -> None:
         self.readout.weight.mul_(0.1)
         self.readout.bias[-self.size.M :] = log2_scale
 

@@ -61,7 +61,7 @@ class FactorizedPrior(Prior):
     def rescale(self, gain: float | Tensor, spread: Tensor | None = None) -> None:
         self.density_y.rescale(gain if spread is None else spread.exp2())
 
-    def expect(self, log2_scale: Tensor) -> None:
+    def fix_scales(self, log2_scale: Tensor) -> None:
         self.density_y.initialise(2 * torch.exp2(log2_scale))
 
 

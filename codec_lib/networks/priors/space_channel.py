@@ -162,7 +162,7 @@ class SpaceChannel(Conditional):
         return True
 
     @torch.no_grad()
-    def expect(self, log2_scale: Tensor) -> None:
+    def fix_scales(self, log2_scale: Tensor) -> None:
         for part in self.slices:
             part.layers[-1].weight.mul_(0.1)
             part.layers[-1].bias[-len(log2_scale[part.channels]) :] = log2_scale[part.channels]
