@@ -101,7 +101,7 @@ def inputs(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | 
 
 
 def record(code: Iterable[Path], weights: dict[str, str], dataset: str | Path | None = None) -> dict:
-    """What is about to be used (`inputs`), and where; versions of what is installed, as not all results need all."""
+    """What is about to be used (`inputs`), and where; of `VERSIONS` what is installed, for not all results need all."""
     installed = {name: d.version for name in VERSIONS for d in importlib.metadata.distributions(name=name)}
     return inputs(code, weights, dataset) | {
         "commit": commit(),

@@ -16,7 +16,10 @@ LOW_FIRST = 1.6
 
 
 class EveryRateLoss(nn.Module):
-    """The mean over a batch of each crop's loss by the usual one, as a module for DistributedDataParallel."""
+    """The mean over a batch of each crop's loss by the usual one, as a module for DistributedDataParallel.
+
+    The model is in training mode; `lmbdas` are the lowest and the highest.
+    """
 
     def __init__(self, model: Gained, lmbdas: tuple[float, float]):
         super().__init__()

@@ -24,7 +24,7 @@ from codec_lib.weights.cards import check_card, read_card_of, runs_of, write_car
 
 
 def release(run: Run, folder: Path, progress: bool = True, source_cards: Iterable[dict] = ()) -> tuple[Path, dict]:
-    """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json.
+    """Freeze a run's averaged weights, write NAME.safetensors and the card NAME.json; their path, and the card.
 
     The card tells the settings, the pictures and their licence, the compute, the versions, the last validation,
     and bpp and PSNR on Kodak from files, where Kodak is on this machine; and what was done before, from
