@@ -216,7 +216,7 @@ def _run(words: list[str], environment: dict[str, str], seconds: float | None) -
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             status = process.wait()
-            return None if status in (130, -signal.SIGINT) else status
+            return status if status in (0, 2) else None  # 2 is a refusal in a sentence; torchrun ends with 1
         except KeyboardInterrupt:  # which the command has had, too
             process.wait()
             raise

@@ -154,6 +154,10 @@ def test_a_run_that_fails_when_its_time_is_up_has_failed():
     assert recipe._run([sys.executable, "-c", failing], os.environ, 3) == 2
 
 
+def test_torchrun_ends_with_another_status_when_its_time_is_up():
+    assert recipe._run([sys.executable, "-c", CHILD.replace("130", "1")], os.environ, 3) is None
+
+
 def test_a_run_that_fails_ends_the_recipe(cards, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(recipe, "command", lambda *_: ["-c", "import sys; sys.exit(2)"])
     assert recipe.main(["--weights", str(cards), "--out", str(tmp_path)]) == 2
