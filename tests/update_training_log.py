@@ -28,11 +28,9 @@ def row(hours: float, path: Path) -> tables.Row:
     gained = frozen.network if frozen.quality is None else Gained(frozen.network, frozen.lmbda)
     paths = datasets.open_pictures("train+more")
     usual, others = (_losses(gained, datasets.split(listed)[1]) for listed in (paths, sorted(paths)))
-    means = {"loss by the usual one": losses.mean(usual), "held out": losses.mean(others)}
-    return {"core-hours": hours} | {
-        column: round(figures["val_loss"], 4)
-        for column, figures in (means | {f"loss q{quality:g}": found for quality, found in usual.items()}).items()
-    }
+    figures = {"loss by the usual one": losses.mean(usual), "held out": losses.mean(others)}
+    figures |= {f"loss q{quality:g}": found for quality, found in usual.items()}
+    return {"core-hours": hours} | {column: round(found["val_loss"], 4) for column, found in figures.items()}
 
 
 def _losses(gained: Gained, pictures: list[Path]) -> dict[float, dict[str, float]]:
